@@ -1,0 +1,108 @@
+// The configuration as plain values with their defaults. No parsing here: see load.hpp.
+// Field names and units are tbot's where tbot has the field (version: v2).
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace kubelane {
+
+// An address to listen on. Port 0 takes a free one.
+struct ListenAddress {
+  std::string host = "127.0.0.1";  // literal IP or "localhost"; IPv6 without brackets
+  std::uint16_t port = 0;
+};
+
+enum class LocalAuth : std::uint8_t { token, mtls, none };
+enum class LogFormat : std::uint8_t { text, json };
+enum class LogLevel : std::uint8_t { debug, info, warn, error };
+
+// tbot's directory destination. Only `directory` is written to in this version.
+struct Destination {
+  enum class Type : std::uint8_t { none, directory, memory };
+  enum class Acls : std::uint8_t { off, try_acls, required };
+  enum class Symlinks : std::uint8_t { insecure, try_secure, secure };
+  struct Reader {  // exactly one of the two is set
+    std::string user;
+    std::string group;
+  };
+  Type type = Type::none;
+  std::string path;  // absolute after loading
+  Symlinks symlinks = Symlinks::try_secure;
+  Acls acls = Acls::try_acls;
+  std::vector<Reader> readers;
+};
+
+// A Kubernetes cluster that a service reaches.
+struct ClusterSelector {
+  std::string name;               // Teleport's name of the Kubernetes cluster
+  std::string default_namespace;  // put into the kubeconfig context when not empty
+};
+
+struct Service {
+  enum class Type : std::uint8_t { kubernetes, kubernetes_v2 };
+  Type type = Type::kubernetes;
+  std::string name;                       // tbot's optional service name; for logs and readiness
+  std::vector<ClusterSelector> clusters;  // kubernetes: exactly one; kubernetes/v2: one or more
+  std::string context_name_template = "{{.ClusterName}}-{{.KubeName}}";
+  Destination destination;
+  std::string credentials_path;           // directory written by tbot; absolute; empty: none given
+  std::optional<ListenAddress> listen;    // a listener of its own, without a path prefix
+  // For a service with its own listener; otherwise equal to the top level's.
+  LocalAuth local_auth = LocalAuth::token;
+  bool local_tls = true;
+  std::string impersonate_user;                 // default Impersonate-User, empty: none
+  std::vector<std::string> impersonate_groups;  // default Impersonate-Group values
+  int line = 0;                                 // where it stands in the file; 0: from flags
+
+  // What logs call this service: its name, else the first cluster's name.
+  const std::string& label() const;
+};
+
+// Limits of the local side; what exceeds them is refused with a Status.
+struct Limits {
+  std::size_t max_connections = 4096;         // local connections at once, all listeners
+  std::size_t max_header_bytes = 64 * 1024;   // request line and header block
+  std::size_t max_header_fields = 96;         // at most 256
+  std::size_t max_upstream_connections = 1024;  // per service and worker, busy and idle
+  std::size_t max_idle_upstream_connections = 8;  // per service and worker
+  std::size_t buffer_memory_bytes = 256u << 20;  // read buffers over all workers
+};
+
+struct Timeouts {
+  std::chrono::milliseconds local_handshake{10'000};
+  std::chrono::milliseconds request_head{15'000};      // first to last byte of a request head
+  std::chrono::milliseconds local_idle{120'000};       // keep-alive between requests
+  std::chrono::milliseconds connect{5'000};            // upstream TCP connect
+  std::chrono::milliseconds upstream_handshake{5'000};
+  std::chrono::milliseconds response_head{75'000};     // not for upgrades
+  std::chrono::milliseconds progress{60'000};          // data pending and the peer takes none
+  std::chrono::milliseconds upstream_idle{20'000};     // pooled; Teleport closes at 30 s (DP 2.5)
+  std::chrono::milliseconds half_closed{30'000};       // tunnel with one direction ended
+  std::chrono::milliseconds drain{20'000};
+  std::chrono::milliseconds credentials_poll{30'000};  // beside inotify, for mounts without events
+};
+
+struct Config {
+  std::string proxy_server;  // host:port of the Teleport Proxy's web address
+  std::string proxy_ca;      // PEM file to trust for the Proxy's web certificate; empty: system's
+  bool insecure = false;     // skip verification of the Proxy's web certificate (ping only)
+  ListenAddress listen{"127.0.0.1", 7443};
+  bool allow_remote = false;
+  std::vector<std::string> allowed_hosts;  // Host values accepted beside the listener's own
+  LocalAuth local_auth = LocalAuth::token;
+  bool local_tls = true;
+  std::string storage_path;  // directory for local CA and token; empty: memory only
+  std::vector<Service> services;
+  unsigned workers = 0;  // data threads; 0: one per CPU, at most 2
+  LogFormat log_format = LogFormat::text;
+  LogLevel log_level = LogLevel::info;
+  Limits limits;
+  Timeouts timeouts;
+};
+
+}  // namespace kubelane

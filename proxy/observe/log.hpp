@@ -1,0 +1,43 @@
+// Logging: one line per event, text or JSON, message plus named fields. Thread-safe.
+// Never pass a secret: no token, key, Authorization value or kubeconfig content.
+#pragma once
+
+#include <cstdint>
+#include <initializer_list>
+#include <string>
+#include <string_view>
+
+#include "config/config.hpp"
+
+namespace kubelane::log {
+
+// A named value. Numbers stay numbers in JSON.
+struct Field {
+  Field(std::string_view key, std::string_view value) : key(key), text(value) {}
+  Field(std::string_view key, const std::string& value) : key(key), text(value) {}
+  Field(std::string_view key, const char* value) : key(key), text(value) {}
+  template <class Integer>
+    requires std::is_integral_v<Integer>
+  Field(std::string_view key, Integer value)
+      : key(key), number(static_cast<std::int64_t>(value)), is_number(true) {}
+  std::string_view key;
+  std::string_view text;
+  std::int64_t number = 0;
+  bool is_number = false;
+};
+using Fields = std::initializer_list<Field>;
+
+// Writes to standard error. Call once at start, before other threads run.
+// Text: `2026-11-24T13:00:00.123Z INFO  message key=value key="va lue"`.
+// JSON: {"time":"…","level":"info","message":"…","key":"value"}. Control bytes are escaped in both.
+void init(LogFormat format, LogLevel level);
+void set_level(LogLevel level);
+bool enabled(LogLevel level) noexcept;
+void flush();
+
+void debug(std::string_view message, Fields fields = {});
+void info(std::string_view message, Fields fields = {});
+void warn(std::string_view message, Fields fields = {});
+void error(std::string_view message, Fields fields = {});
+
+}  // namespace kubelane::log

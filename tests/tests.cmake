@@ -1,0 +1,39 @@
+# Unit tests: one executable per folder of the product, tests/unit/<folder>_*_test.cpp.
+# Process tests: the real binary against the lab, tests/behaviour/*_test.cpp.
+find_package(GTest REQUIRED)
+include(GoogleTest)
+
+function(kubelane_unit_tests folder)
+  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/unit/${folder}_*_test.cpp)
+  if(sources)
+    add_executable(${folder}_unit_tests ${sources})
+    target_link_libraries(${folder}_unit_tests PRIVATE kubelane_${folder} GTest::gtest_main)
+    gtest_discover_tests(${folder}_unit_tests DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT 120)
+  endif()
+endfunction()
+foreach(folder config tls http observe runtime link relay teleport kube)
+  kubelane_unit_tests(${folder})
+endforeach()
+
+# The lab: our stand-in for a Teleport Proxy, written from the specification. It shares no parser
+# and no TLS code with the product.
+file(GLOB lab_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/lab/*.cpp)
+list(FILTER lab_sources EXCLUDE REGEX "/main\\.cpp$")
+if(lab_sources)
+  add_library(kubelane_lab STATIC ${lab_sources})
+  target_link_libraries(kubelane_lab PUBLIC kubelane_flags Boost::headers OpenSSL::SSL OpenSSL::Crypto Threads::Threads)
+  if(EXISTS ${CMAKE_SOURCE_DIR}/tests/lab/main.cpp)
+    add_executable(kubelane-lab tests/lab/main.cpp)
+    target_link_libraries(kubelane-lab PRIVATE kubelane_lab)
+  endif()
+endif()
+
+file(GLOB support_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/support/*.cpp)
+file(GLOB behaviour_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/behaviour/*_test.cpp)
+if(behaviour_sources)
+  add_executable(behaviour_tests ${behaviour_sources} ${support_sources})
+  target_link_libraries(behaviour_tests PRIVATE kubelane_lab GTest::gtest_main)
+  target_compile_definitions(behaviour_tests PRIVATE KUBELANE_BINARY="$<TARGET_FILE:kubelane>")
+  add_dependencies(behaviour_tests kubelane)
+  gtest_discover_tests(behaviour_tests DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT 300)
+endif()

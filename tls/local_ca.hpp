@@ -1,0 +1,43 @@
+// The certificate authority of this installation: signs the localhost server certificate and, for
+// local_auth mtls, one client certificate. ECDSA P-256. Lives in memory, or in a storage directory
+// (0700, files 0600) so that running clients never break across restarts.
+#pragma once
+
+#include <chrono>
+#include <string>
+#include <vector>
+
+#include "config/result.hpp"
+
+namespace kubelane::tls {
+
+struct LeafPem {
+  std::string certificate;  // leaf only
+  std::string key;          // PKCS#8
+  std::chrono::system_clock::time_point not_after;
+};
+
+// Everything the local side must keep across restarts. Copies hold secrets.
+struct LocalTrust {
+  std::string ca_certificate;  // PEM
+  std::string ca_key;          // PEM
+  std::string token;           // 256 bits, base64url, for local_auth: token
+  std::chrono::system_clock::time_point not_after;
+};
+
+// Reads ca.crt, ca.key and token from `storage_path`, creating what is missing; an empty path makes
+// new ones in memory. Files are written to a temporary, fsynced and renamed; an advisory lock keeps
+// two processes from creating different ones. Existing files that are damaged or readable by others
+// are a Failure that says what to do: never overwritten silently. The CA lives 10 years and is replaced
+// when less than 30 days are left.
+Outcome<LocalTrust> open_local_trust(const std::string& storage_path);
+
+// Server leaf: SANs localhost, 127.0.0.1, ::1 and `extra_names` (DNS names or IP literals).
+// Valid 90 days, renewed by the caller when less than 30 are left. NotBefore 1 h back.
+Outcome<LeafPem> issue_server_leaf(const LocalTrust& trust,
+                                   const std::vector<std::string>& extra_names);
+
+// Client leaf (extendedKeyUsage clientAuth) for the kubeconfig in mtls mode; valid as long as the CA.
+Outcome<LeafPem> issue_client_leaf(const LocalTrust& trust);
+
+}  // namespace kubelane::tls
