@@ -1,0 +1,41 @@
+// One local listener as the workers see it: how clients authenticate and which cluster a path means.
+// Immutable; replaced as a whole when the server certificate renews.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "config/config.hpp"
+#include "tls/openssl.hpp"
+
+namespace kubelane::relay {
+
+// One Kubernetes cluster behind one service.
+struct Route {
+  std::string cluster;
+  std::string local_prefix;       // "/prod"; empty on a listener of its own
+  std::size_t service = 0;        // index into Config::services
+  std::size_t cluster_index = 0;  // index into Service::clusters
+};
+
+struct Listener {
+  std::string address;                     // host:port it listens on, for logs
+  std::shared_ptr<SSL_CTX> context;        // null: plain HTTP
+  LocalAuth auth = LocalAuth::token;
+  std::string token;                       // for LocalAuth::token
+  std::vector<std::string> allowed_hosts;  // lower case, without port
+  bool any_ip_host = false;                // allow_remote: an IP literal as Host cannot be rebound
+  std::vector<Route> routes;               // one with an empty prefix, or several with prefixes
+  std::unordered_map<std::string, std::size_t> by_segment;  // "prod" -> index into routes
+
+  // The route of a path, or null. `strip_bytes`: how much of the path is the local prefix.
+  const Route* find(std::string_view path, std::size_t& strip_bytes) const;
+};
+using ListenerPtr = std::shared_ptr<const Listener>;
+
+}  // namespace kubelane::relay

@@ -1,0 +1,138 @@
+#include "proxy/relay/upstream_pool.hpp"
+
+#include <ctime>
+
+#include "proxy/http/route_path.hpp"
+
+namespace kubelane::relay {
+namespace {
+
+std::string utc(std::chrono::system_clock::time_point at) {
+  const std::time_t seconds = std::chrono::system_clock::to_time_t(at);
+  std::tm parts{};
+  ::gmtime_r(&seconds, &parts);
+  char text[32];
+  const std::size_t length = std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts);
+  return {text, length};
+}
+
+bool same_way(const link::UpstreamSnapshot& left, const link::UpstreamSnapshot& right) {
+  return left.identity == right.identity && left.target.host == right.target.host &&
+         left.target.port == right.target.port &&
+         left.target.server_name == right.target.server_name;
+}
+
+}  // namespace
+
+UpstreamPool::UpstreamPool(runtime::EventLoop& loop, const Config& config, const Service& service)
+    : loop_(loop),
+      config_(config),
+      service_(service),
+      prefixes_(service.clusters.size()),
+      sessions_(std::make_shared<tls::SessionCache>()),
+      sweeper_(*this),
+      timer_(*this) {
+  auto waiting = std::make_shared<link::UpstreamSnapshot>();
+  waiting->problem = "kubelane has just started and is still reading its credentials";
+  waiting->problem_since = std::chrono::system_clock::now();
+  snapshot_ = std::move(waiting);
+}
+
+UpstreamPool::~UpstreamPool() { close_idle(); }
+
+void UpstreamPool::adopt(link::UpstreamSnapshotPtr snapshot) {
+  const bool keep = same_way(*snapshot_, *snapshot);
+  snapshot_ = std::move(snapshot);
+  if (!keep) {
+    close_idle();
+    sessions_->clear();
+    sessions_ = std::make_shared<tls::SessionCache>();
+    first_address_ = 0;
+  }
+  const link::UpstreamTarget& target = snapshot_->target;
+  for (std::size_t i = 0; i < prefixes_.size(); ++i) {
+    prefixes_[i] =
+        target.path_routing
+            ? http::teleport_prefix(target.teleport_cluster, service_.clusters[i].name)
+            : std::string();
+  }
+}
+
+std::string UpstreamPool::problem(const std::string& cluster) const {
+  const link::UpstreamSnapshot& now = *snapshot_;
+  std::string why = now.problem;
+  if (why.empty()) {
+    if (!now.identity) {
+      why = "no usable credentials";
+    } else if (now.identity->not_after <= std::chrono::system_clock::now()) {
+      why = "the credentials expired at " + utc(now.identity->not_after) +
+            " and have not been renewed: is tbot running?";
+    } else if (now.addresses.empty()) {
+      why = "the Teleport Proxy's address is not known yet";
+    } else {
+      return {};
+    }
+  }
+  std::string text = "Kubernetes cluster \"" + cluster + "\" cannot be reached through kubelane";
+  if (now.problem_since.time_since_epoch().count() != 0)
+    text += " since " + utc(now.problem_since);
+  return text + ": " + why;
+}
+
+bool UpstreamPool::usable(link::UpstreamConnection& connection) const {
+  if (connection.snapshot->identity != snapshot_->identity) return false;
+  if (loop_.now() - connection.idle_since >= config_.timeouts.upstream_idle) return false;
+  tls::Stream& stream = connection.stream();
+  if (!stream.socket().readable) return true;
+  // News on an idle connection: a session ticket is fine, anything else ends it.
+  char byte;
+  return stream.read({&byte, 1}).kind == tls::Step::Kind::want_read;
+}
+
+link::UpstreamConnectionPtr UpstreamPool::take() {
+  while (!idle_.empty()) {
+    link::UpstreamConnectionPtr connection = std::move(idle_.back());
+    idle_.pop_back();
+    if (usable(*connection)) return connection;
+    closed();
+  }
+  return nullptr;
+}
+
+void UpstreamPool::give_back(link::UpstreamConnectionPtr connection) {
+  connection->idle_since = loop_.now();
+  connection->set_sink(&sweeper_);
+  if (idle_.size() >= config_.limits.max_idle_upstream_connections || !usable(*connection)) {
+    closed();
+    return;
+  }
+  idle_.push_back(std::move(connection));
+  if (!timer_.armed()) loop_.deadlines().arm(timer_, loop_.now() + config_.timeouts.upstream_idle);
+}
+
+bool UpstreamPool::reserve() noexcept {
+  if (connections_ >= config_.limits.max_upstream_connections) return false;
+  ++connections_;
+  return true;
+}
+
+void UpstreamPool::sweep() {
+  std::erase_if(idle_, [this](const link::UpstreamConnectionPtr& connection) {
+    if (usable(*connection)) return false;
+    connection->stream().close_write();
+    closed();
+    return true;
+  });
+  if (!idle_.empty())
+    loop_.deadlines().arm(timer_, idle_.front()->idle_since + config_.timeouts.upstream_idle);
+}
+
+void UpstreamPool::close_idle() {
+  for (const link::UpstreamConnectionPtr& connection : idle_) {
+    connection->stream().close_write();
+    closed();
+  }
+  idle_.clear();
+}
+
+}  // namespace kubelane::relay

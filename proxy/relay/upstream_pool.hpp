@@ -1,0 +1,82 @@
+// One service's way upstream in one worker: its newest snapshot, idle connections (newest first out)
+// and TLS sessions. Nothing here is ever shared between identities.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "config/config.hpp"
+#include "proxy/link/connect.hpp"
+#include "proxy/runtime/event_loop.hpp"
+
+namespace kubelane::relay {
+
+// Owns: idle connections, sessions. Thread: its worker. Must outlive the leases it gave.
+class UpstreamPool {
+ public:
+  UpstreamPool(runtime::EventLoop& loop, const Config& config, const Service& service);
+  ~UpstreamPool();
+
+  // Takes a newer snapshot. Another identity or target: idle connections close now, sessions are
+  // forgotten; connections in use finish their exchange and are not taken back.
+  void adopt(link::UpstreamSnapshotPtr snapshot);
+
+  const link::UpstreamSnapshotPtr& snapshot() const noexcept { return snapshot_; }
+  // Empty when requests can be served; else why not, since when and what to do, for the 503.
+  std::string problem(const std::string& cluster) const;
+  // Path before the client's own, e.g. /v1/teleport/x/y, or empty.
+  std::string_view upstream_prefix(std::size_t cluster_index) const noexcept {
+    return prefixes_[cluster_index];
+  }
+
+  // An idle connection that is alive, or null: then connect with what the functions below say.
+  link::UpstreamConnectionPtr take();
+  // After an exchange that left the connection clean.
+  void give_back(link::UpstreamConnectionPtr connection);
+
+  // A connection to dial may be opened: counts it until closed(). False: the limit is reached.
+  bool reserve() noexcept;
+  // A reserved or taken connection is gone for good.
+  void closed() noexcept { --connections_; }
+
+  // Sessions for new connections; the object lives as long as this pool, its content is per identity.
+  const std::shared_ptr<tls::SessionCache>& sessions() noexcept { return sessions_; }
+  // Which address to try first: the one that worked last.
+  std::size_t first_address() const noexcept { return first_address_; }
+  void address_failed() noexcept { ++first_address_; }
+
+  std::size_t idle() const noexcept { return idle_.size(); }
+
+ private:
+  bool usable(link::UpstreamConnection& connection) const;
+  void sweep();
+  void close_idle();
+
+  runtime::EventLoop& loop_;
+  const Config& config_;
+  const Service& service_;
+  link::UpstreamSnapshotPtr snapshot_;
+  std::vector<std::string> prefixes_;  // by cluster index
+  std::shared_ptr<tls::SessionCache> sessions_;
+  std::vector<link::UpstreamConnectionPtr> idle_;  // oldest first
+  std::size_t connections_ = 0;  // busy, idle and being dialled
+  std::size_t first_address_ = 0;
+
+  // Wakes when an idle connection has news (usually: the Proxy closed it) or is too old.
+  struct Sweeper final : runtime::Runnable {
+    explicit Sweeper(UpstreamPool& pool) noexcept : pool(pool) {}
+    void run() noexcept override { pool.sweep(); }
+    UpstreamPool& pool;
+  };
+  struct SweepTimer final : runtime::Deadline {
+    explicit SweepTimer(UpstreamPool& pool) noexcept : pool(pool) {}
+    void on_deadline() noexcept override { pool.sweep(); }
+    UpstreamPool& pool;
+  };
+  Sweeper sweeper_;
+  SweepTimer timer_;
+};
+
+}  // namespace kubelane::relay

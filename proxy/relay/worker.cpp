@@ -1,0 +1,82 @@
+#include "proxy/relay/worker.hpp"
+
+#include <algorithm>
+#include <csignal>
+
+#include "proxy/relay/local_http1.hpp"
+
+namespace kubelane::relay {
+
+Worker::Worker(const Config& config, WorkerReports reports)
+    : config_(config),
+      reports_(std::move(reports)),
+      buffers_(config.limits.buffer_memory_bytes / std::max(1u, config.workers)),
+      random_(std::random_device{}()) {
+  for (const Service& service : config.services)
+    upstreams_.push_back(std::make_unique<UpstreamPool>(loop_, config, service));
+}
+
+Worker::~Worker() = default;
+
+void Worker::start() {
+  thread_ = std::thread([this] {
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, nullptr);  // signals belong to the control thread
+    loop_.run();
+  });
+}
+
+void Worker::set_listener(std::size_t index, ListenerPtr listener) {
+  loop_.post([this, index, listener = std::move(listener)]() mutable {
+    if (listeners_.size() <= index) listeners_.resize(index + 1);
+    listeners_[index] = std::move(listener);
+  });
+}
+
+void Worker::adopt(std::size_t service, link::UpstreamSnapshotPtr snapshot) {
+  loop_.post([this, service, snapshot = std::move(snapshot)]() mutable {
+    upstreams_[service]->adopt(std::move(snapshot));
+  });
+}
+
+void Worker::add_connection(tls::UniqueFd fd, std::size_t listener, bool refuse) {
+  connection_count_.fetch_add(1, std::memory_order_relaxed);
+  // std::function wants copyable captures: the descriptor is owned again on the other side.
+  loop_.post([this, raw = fd.release(), listener, refuse] {
+    LocalHttp1::serve(*this, tls::UniqueFd(raw), listener, refuse);
+  });
+}
+
+void Worker::drain(std::function<void()> then) {
+  loop_.post([this, then = std::move(then)]() mutable {
+    phase_ = Phase::draining;
+    drained_ = std::move(then);
+    for (LocalHttp1* connection : local_connections_) connection->wake();
+    if (local_connections_.empty()) std::exchange(drained_, nullptr)();
+  });
+}
+
+void Worker::end_all() {
+  loop_.post([this] {
+    phase_ = Phase::ending;
+    for (LocalHttp1* connection : local_connections_) connection->wake();
+  });
+}
+
+void Worker::stop_and_join() {
+  if (!thread_.joinable()) return;
+  loop_.stop();
+  thread_.join();
+}
+
+void Worker::connection_gone(LocalHttp1& connection) {
+  LocalHttp1* const last = local_connections_.back();
+  local_connections_[connection.index_in_worker_] = last;
+  last->index_in_worker_ = connection.index_in_worker_;
+  local_connections_.pop_back();
+  connection_count_.fetch_sub(1, std::memory_order_relaxed);
+  if (local_connections_.empty() && drained_) std::exchange(drained_, nullptr)();
+}
+
+}  // namespace kubelane::relay

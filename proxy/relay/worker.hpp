@@ -1,0 +1,84 @@
+// A data thread: one event loop and everything that its connections share. No locks: other threads
+// reach it through post() alone.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <random>
+#include <thread>
+#include <vector>
+
+#include "config/config.hpp"
+#include "proxy/http/head.hpp"
+#include "proxy/link/upstream_snapshot.hpp"
+#include "proxy/relay/listener.hpp"
+#include "proxy/relay/upstream_pool.hpp"
+#include "proxy/runtime/buffer.hpp"
+#include "proxy/runtime/event_loop.hpp"
+#include "tls/write_batch.hpp"
+
+namespace kubelane::relay {
+
+class LocalHttp1;
+
+// What a worker tells the control plane. Called on the worker's thread; must only post.
+struct WorkerReports {
+  std::function<void(std::size_t service)> connect_failed;       // look the address up again
+  std::function<void(std::size_t service)> certificate_refused;  // read the credentials again
+};
+
+// Owns: its thread, loop, buffers, pools and, through their coroutines, its connections.
+class Worker {
+ public:
+  Worker(const Config& config, WorkerReports reports);
+  ~Worker();
+
+  // From the control thread.
+  void start();
+  void set_listener(std::size_t index, ListenerPtr listener);
+  void adopt(std::size_t service, link::UpstreamSnapshotPtr snapshot);
+  // Takes an accepted, non-blocking socket. `refuse`: over the connection limit, answer 429.
+  void add_connection(tls::UniqueFd fd, std::size_t listener, bool refuse);
+  // Finish what is running: no new requests, watches end at event boundaries. `then` runs on the
+  // worker's thread when the last connection is gone.
+  void drain(std::function<void()> then);
+  // Tunnels and whatever is left end now: properly where possible.
+  void end_all();
+  void stop_and_join();
+  // Connections handed over and not yet gone. The one value that two threads see (relaxed).
+  std::size_t connections() const noexcept { return connection_count_.load(std::memory_order_relaxed); }
+
+ private:
+  friend class LocalHttp1;
+  friend class Exchange;
+  friend class Tunnel;
+  enum class Phase : std::uint8_t { serving, draining, ending };
+
+  void connection_gone(LocalHttp1& connection);
+
+  const Config& config_;
+  WorkerReports reports_;
+  runtime::EventLoop loop_;
+  tls::WriteBatch batch_;
+  runtime::BufferPool buffers_;
+  std::vector<ListenerPtr> listeners_;
+  std::vector<std::unique_ptr<UpstreamPool>> upstreams_;  // by service
+  std::vector<LocalHttp1*> local_connections_;            // each knows its index
+  std::function<void()> drained_;
+  std::minstd_rand random_;
+  Phase phase_ = Phase::serving;
+  std::size_t watches_ended_ = 0;
+  std::atomic<std::size_t> connection_count_{0};
+
+  // Scratch of one turn: never valid across a suspension.
+  http::RequestHead request_head_;
+  http::ResponseHead response_head_;
+  std::array<char, 96 * 1024> head_bytes_;
+
+  std::thread thread_;
+};
+
+}  // namespace kubelane::relay

@@ -1,0 +1,127 @@
+#include "proxy/runtime/event_loop.hpp"
+
+#include <sys/eventfd.h>
+
+#include <cerrno>
+#include <system_error>
+#include <utility>
+
+namespace kubelane::runtime {
+
+void Runnable::dequeue() noexcept {
+  if (next_ == nullptr) return;
+  previous_->next_ = next_;
+  next_->previous_ = previous_;
+  previous_ = next_ = nullptr;
+}
+
+EventLoop::EventLoop()
+    : epoll_(::epoll_create1(EPOLL_CLOEXEC)), wake_(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) {
+  if (!epoll_ || !wake_) throw std::system_error(errno, std::generic_category(), "event loop");
+  epoll_event event{};
+  event.events = EPOLLIN;
+  event.data.ptr = nullptr;
+  if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, wake_.get(), &event) != 0)
+    throw std::system_error(errno, std::generic_category(), "event loop");
+  ready_.next_ = ready_.previous_ = &ready_;
+  round_.next_ = round_.previous_ = &round_;
+}
+
+EventLoop::~EventLoop() {
+  for (List* list : {&ready_, &round_}) {
+    while (list->next_ != list) list->next_->dequeue();
+    list->next_ = list->previous_ = nullptr;
+  }
+}
+
+bool EventLoop::add(int fd, Watch& watch) noexcept {
+  epoll_event event{};
+  event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
+  event.data.ptr = &watch;
+  return ::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) == 0;
+}
+
+void EventLoop::forget(const Watch& watch) noexcept {
+  for (int i = event_next_; i < event_count_; ++i) {
+    epoll_event& event = events_[static_cast<std::size_t>(i)];
+    if (event.data.ptr == &watch) event.events = 0;
+  }
+}
+
+void EventLoop::queue(Runnable& runnable) noexcept {
+  if (runnable.next_ != nullptr) return;
+  runnable.previous_ = ready_.previous_;
+  runnable.next_ = &ready_;
+  ready_.previous_->next_ = &runnable;
+  ready_.previous_ = &runnable;
+}
+
+void EventLoop::post(std::function<void()> work) {
+  {
+    const std::lock_guard lock(mutex_);
+    posted_.push_back(std::move(work));
+  }
+  const std::uint64_t one = 1;
+  [[maybe_unused]] const ssize_t written = ::write(wake_.get(), &one, sizeof one);
+}
+
+void EventLoop::stop() {
+  post([this] { stopping_ = true; });
+}
+
+void EventLoop::run_posted() {
+  std::uint64_t count = 0;
+  [[maybe_unused]] const ssize_t got = ::read(wake_.get(), &count, sizeof count);
+  std::vector<std::function<void()>> work;
+  {
+    const std::lock_guard lock(mutex_);
+    work.swap(posted_);
+  }
+  for (auto& item : work) item();
+}
+
+void EventLoop::run() {
+  while (!stopping_) {
+    const bool idle = ready_.next_ == &ready_;
+    const int timeout = idle ? deadlines_.timeout(now_) : 0;
+    event_next_ = 0;
+    event_count_ = ::epoll_wait(epoll_.get(), events_.data(), static_cast<int>(events_.size()),
+                                timeout);
+    now_ = Clock::now();
+    bool posted = false;
+    while (event_next_ < event_count_) {
+      const epoll_event event = events_[static_cast<std::size_t>(event_next_++)];
+      if (event.data.ptr == nullptr) {
+        posted = true;
+        continue;
+      }
+      if (event.events == 0) continue;  // forgotten
+      const Watch& watch = *static_cast<const Watch*>(event.data.ptr);
+      tls::SocketState& socket = *watch.socket;
+      if ((event.events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0)
+        socket.readable = true;
+      if ((event.events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) != 0) socket.writable = true;
+      if ((event.events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) socket.peer_ended = true;
+      if ((event.events & EPOLLERR) != 0) socket.broken = true;
+      if (watch.sink != nullptr) queue(*watch.sink);
+    }
+    event_count_ = 0;
+    if (posted) run_posted();
+    deadlines_.advance(now_);
+    // What is queued while this round runs waits for the next one, after a look at the sockets.
+    if (ready_.next_ != &ready_) {
+      round_.next_ = ready_.next_;
+      round_.previous_ = ready_.previous_;
+      round_.next_->previous_ = &round_;
+      round_.previous_->next_ = &round_;
+      ready_.next_ = ready_.previous_ = &ready_;
+    }
+    while (round_.next_ != &round_) {
+      Runnable* const runnable = round_.next_;
+      runnable->dequeue();
+      runnable->run();
+    }
+  }
+}
+
+}  // namespace kubelane::runtime

@@ -1,0 +1,93 @@
+// The event loop of a data thread: one epoll set, edge-triggered, every socket registered once.
+//
+// Why not io_context here: each Asio wait costs an epoll_ctl and the scheduler's locks, two per
+// request and side; the loop below waits with none (bench/README.md holds the measurement). Asio
+// runs the control thread: signals, timers, DNS, accept, file watches.
+#pragma once
+
+#include <sys/epoll.h>
+
+#include <array>
+#include <functional>
+#include <mutex>
+#include <vector>
+
+#include "proxy/runtime/deadline.hpp"
+#include "tls/socket.hpp"
+
+namespace kubelane::runtime {
+
+class EventLoop;
+
+// Something that can stand in the loop's run list. run() is called once per queueing, never inline
+// from where it was queued. Thread: its worker. Leaves the list when destroyed.
+class Runnable {
+ public:
+  Runnable() noexcept = default;
+  Runnable(const Runnable&) = delete;
+  Runnable& operator=(const Runnable&) = delete;
+  virtual ~Runnable() { dequeue(); }
+  virtual void run() noexcept = 0;
+
+ private:
+  friend class EventLoop;
+  void dequeue() noexcept;
+  Runnable* previous_ = nullptr;
+  Runnable* next_ = nullptr;
+};
+
+// The registration of one socket: whose flags to set and whom to run on an event.
+struct Watch {
+  tls::SocketState* socket = nullptr;
+  Runnable* sink = nullptr;  // null: only the flags are set
+};
+
+// Owns: the epoll set, the run list, the deadline wheel.
+// Thread: run() and everything else but post() and stop() belong to one thread.
+class EventLoop {
+ public:
+  EventLoop();
+  EventLoop(const EventLoop&) = delete;
+  EventLoop& operator=(const EventLoop&) = delete;
+  ~EventLoop();
+
+  void run();
+
+  // From any thread. post() runs `work` on the loop's thread; the only door between threads.
+  void post(std::function<void()> work);
+  void stop();
+
+  // Registers for good; the registration ends when the descriptor is closed, and then `watch` must be
+  // given to forget(), since events may already be fetched. False: errno tells.
+  bool add(int fd, Watch& watch) noexcept;
+  void forget(const Watch& watch) noexcept;
+
+  // Puts it at the end of the run list, once.
+  void queue(Runnable& runnable) noexcept;
+
+  // Time at the last wake-up; precise enough for deadlines and access times in the same turn.
+  Clock::time_point now() const noexcept { return now_; }
+  void refresh_now() noexcept { now_ = Clock::now(); }
+  DeadlineWheel& deadlines() noexcept { return deadlines_; }
+
+ private:
+  void run_posted();
+
+  tls::UniqueFd epoll_;
+  tls::UniqueFd wake_;  // eventfd
+  DeadlineWheel deadlines_;
+  Clock::time_point now_ = Clock::now();
+  std::array<epoll_event, 128> events_{};
+  int event_count_ = 0;
+  int event_next_ = 0;
+  struct List final : Runnable {
+    void run() noexcept override {}
+  };
+  List ready_;  // anchors of circular lists: what was queued,
+  List round_;  // and what runs in this round
+  std::mutex mutex_;  // guards posted_
+  std::vector<std::function<void()>> posted_;
+  bool stopping_ = false;
+};
+
+}  // namespace kubelane::runtime

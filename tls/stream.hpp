@@ -1,0 +1,94 @@
+// A byte stream over a non-blocking socket, TLS or plain. Never suspends and never waits: every call
+// does what can be done now and says what it would wait for. One receive fills OpenSSL's read-ahead;
+// up to four records leave in one send (why: architecture section 5).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "config/result.hpp"
+#include "tls/openssl.hpp"
+#include "tls/session_cache.hpp"
+#include "tls/socket.hpp"
+#include "tls/write_batch.hpp"
+
+namespace kubelane::tls {
+
+// "Would block" is not an error.
+struct Step {
+  enum class Kind : std::uint8_t { moved, want_read, want_write, eof, failed };
+  Kind kind = Kind::moved;
+  std::size_t bytes = 0;
+  Error error{};  // failed: why. eof: code eof when TLS ended without close_notify, else internal
+};
+
+// Owns: the socket, the SSL object, ciphertext that a short send left over.
+// Thread: its worker. Ends when: destroyed (the socket is closed without further bytes), or abort().
+// Not movable: the event loop and OpenSSL hold its address.
+class Stream {
+ public:
+  // The peer's side in errors.
+  explicit Stream(Side side) noexcept : side_(side) {}
+  Stream(const Stream&) = delete;
+  Stream& operator=(const Stream&) = delete;
+  ~Stream();
+
+  // Takes the socket, which must be non-blocking. Plain until one of the two below.
+  void open(UniqueFd fd, WriteBatch& batch) noexcept;
+  // TLS server side with a local context. False when out of memory.
+  bool serve_tls(SSL_CTX* context);
+  // TLS client side: verifies `server_name`, offers a session of `sessions` for resumption and gives
+  // new ones to it; `sessions` must outlive the stream or be detached. False when OpenSSL refuses.
+  bool connect_tls(SSL_CTX* context, const std::string& server_name, SessionCache* sessions);
+  void detach_sessions() noexcept;
+
+  // moved: complete. Plain streams are complete at once.
+  Step handshake() noexcept;
+  // Reads what is there, until nothing is left or `into` is full. moved: bytes > 0.
+  Step read(std::span<char> into) noexcept;
+  // Takes all or the front of `bytes` and sends. want_write with bytes 0: an earlier send is still
+  // unfinished. What was taken counts as written: a leftover is sent by flush() or the next write().
+  Step write(std::string_view bytes) noexcept;
+  // Sends the leftover. moved: nothing is left.
+  Step flush() noexcept;
+  bool output_pending() const noexcept { return leftover_begin_ < leftover_.size(); }
+
+  // Ends our direction (close_notify, FIN) once the leftover is out; the other direction stays open.
+  // Call again after want_write.
+  Step close_write() noexcept;
+  bool write_closed() const noexcept { return fin_sent_; }
+  // Resets the connection (RST), so that the peer cannot take the end for a proper one.
+  void abort() noexcept;
+
+  bool is_open() const noexcept { return state_.fd >= 0; }
+  bool is_tls() const noexcept { return ssl_ != nullptr; }
+  bool resumed() const noexcept { return ssl_ && SSL_session_reused(ssl_.get()) == 1; }
+  // Plaintext or ciphertext that was received but not yet read() may be waiting.
+  bool may_read() const noexcept;
+  SocketState& socket() noexcept { return state_; }
+  const SocketState& socket() const noexcept { return state_; }
+
+ private:
+  friend struct SocketBio;
+  Step failure(const char* where, int ssl_error) noexcept;
+  Step send_batch() noexcept;
+  Step tls_outcome(int result, const char* where) noexcept;
+
+  SocketState state_;
+  UniqueFd fd_;
+  SslPtr ssl_;
+  WriteBatch* batch_ = nullptr;
+  std::string leftover_;             // ciphertext or plaintext of a short send
+  std::size_t leftover_begin_ = 0;
+  int sys_ = 0;                      // errno of the last failed system call
+  Side side_;
+  bool handshake_done_ = false;
+  bool notify_sent_ = false;
+  bool fin_sent_ = false;
+  bool fatal_ = false;               // OpenSSL forbids further calls
+};
+
+}  // namespace kubelane::tls
