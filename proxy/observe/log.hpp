@@ -6,6 +6,7 @@
 #include <initializer_list>
 #include <string>
 #include <string_view>
+#include <type_traits>
 
 #include "config/config.hpp"
 
@@ -13,13 +14,13 @@ namespace kubelane::log {
 
 // A named value. Numbers stay numbers in JSON.
 struct Field {
-  Field(std::string_view key, std::string_view value) : key(key), text(value) {}
-  Field(std::string_view key, const std::string& value) : key(key), text(value) {}
-  Field(std::string_view key, const char* value) : key(key), text(value) {}
+  Field(std::string_view name, std::string_view value) : key(name), text(value) {}
+  Field(std::string_view name, const std::string& value) : key(name), text(value) {}
+  Field(std::string_view name, const char* value) : key(name), text(value) {}
   template <class Integer>
     requires std::is_integral_v<Integer>
-  Field(std::string_view key, Integer value)
-      : key(key), number(static_cast<std::int64_t>(value)), is_number(true) {}
+  Field(std::string_view name, Integer value)
+      : key(name), number(static_cast<std::int64_t>(value)), is_number(true) {}
   std::string_view key;
   std::string_view text;
   std::int64_t number = 0;

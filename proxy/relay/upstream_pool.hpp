@@ -66,12 +66,12 @@ class UpstreamPool {
 
   // Wakes when an idle connection has news (usually: the Proxy closed it) or is too old.
   struct Sweeper final : runtime::Runnable {
-    explicit Sweeper(UpstreamPool& pool) noexcept : pool(pool) {}
+    explicit Sweeper(UpstreamPool& owner) noexcept : pool(owner) {}
     void run() noexcept override { pool.sweep(); }
     UpstreamPool& pool;
   };
   struct SweepTimer final : runtime::Deadline {
-    explicit SweepTimer(UpstreamPool& pool) noexcept : pool(pool) {}
+    explicit SweepTimer(UpstreamPool& owner) noexcept : pool(owner) {}
     void on_deadline() noexcept override { pool.sweep(); }
     UpstreamPool& pool;
   };

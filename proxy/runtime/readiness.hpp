@@ -3,6 +3,7 @@
 #pragma once
 
 #include <coroutine>
+#include <utility>
 
 #include "proxy/runtime/deadline.hpp"
 #include "proxy/runtime/event_loop.hpp"
@@ -45,7 +46,7 @@ class Readiness final : public Runnable {
     }
   };
   struct Expiry final : Deadline {
-    explicit Expiry(Readiness& owner) noexcept : owner(owner) {}
+    explicit Expiry(Readiness& readiness) noexcept : owner(readiness) {}
     void on_deadline() noexcept override {
       owner.expired_ = true;
       owner.wake();
