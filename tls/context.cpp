@@ -1,0 +1,157 @@
+#include "tls/context.hpp"
+
+#include <openssl/pem.h>
+#include <openssl/x509v3.h>
+#if defined(__aarch64__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+#endif
+
+#include <cstring>
+
+namespace kubelane::tls {
+namespace {
+
+constexpr unsigned char alpn_http1[] = {8, 'h', 't', 't', 'p', '/', '1', '.', '1'};
+constexpr std::size_t read_buffer_bytes = 64 * 1024;
+
+bool cpu_has_aes() {
+#if defined(__x86_64__) || defined(__i386__)
+  return __builtin_cpu_supports("aes") != 0;
+#elif defined(__aarch64__)
+  return (getauxval(AT_HWCAP) & HWCAP_AES) != 0;
+#else
+  return false;
+#endif
+}
+
+Failure tls_failure(const std::string& what) {
+  const std::string detail = drain_errors();
+  return {Code::internal, detail.empty() ? what : what + ": " + detail};
+}
+
+// What both sides share.
+bool apply_policy(SSL_CTX* context) {
+  SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION);
+  SSL_CTX_set_options(context, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION);
+  SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
+                                SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+  SSL_CTX_set_read_ahead(context, 1);
+  SSL_CTX_set_default_read_buffer_len(context, read_buffer_bytes);
+  const char* suites13 = cpu_has_aes()
+                             ? "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:"
+                               "TLS_CHACHA20_POLY1305_SHA256"
+                             : "TLS_CHACHA20_POLY1305_SHA256:TLS_AES_128_GCM_SHA256:"
+                               "TLS_AES_256_GCM_SHA384";
+  const char* suites12 = "ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL";
+  if (SSL_CTX_set_ciphersuites(context, suites13) != 1) return false;
+  if (SSL_CTX_set_cipher_list(context, suites12) != 1) return false;
+  // The post-quantum hybrid first where the library knows it.
+  if (SSL_CTX_set1_groups_list(context, "X25519MLKEM768:X25519:P-256") != 1) {
+    drain_errors();
+    if (SSL_CTX_set1_groups_list(context, "X25519:P-256:P-384") != 1) return false;
+  }
+  return true;
+}
+
+int choose_alpn(SSL*, const unsigned char** chosen, unsigned char* length,
+                const unsigned char* offered, unsigned int offered_length, void*) {
+  for (unsigned int at = 0; at < offered_length;) {
+    const unsigned int size = offered[at];
+    if (at + 1 + size > offered_length) break;
+    if (size == alpn_http1[0] && std::memcmp(offered + at + 1, alpn_http1 + 1, size) == 0) {
+      *chosen = offered + at + 1;
+      *length = offered[at];
+      return SSL_TLSEXT_ERR_OK;
+    }
+    at += 1 + size;
+  }
+  return SSL_TLSEXT_ERR_ALERT_FATAL;
+}
+
+CertificatePtr next_certificate(BIO* bio) {
+  return CertificatePtr(PEM_read_bio_X509(bio, nullptr, nullptr, nullptr));
+}
+
+BioPtr memory(std::string_view text) {
+  return BioPtr(BIO_new_mem_buf(text.data(), static_cast<int>(text.size())));
+}
+
+// An encrypted key must fail, not ask at a terminal.
+int no_password(char*, int, int, void*) { return 0; }
+
+}  // namespace
+
+Outcome<ContextPtr> make_upstream_context() {
+  ContextPtr context(SSL_CTX_new(TLS_client_method()));
+  if (!context || !apply_policy(context.get())) return tls_failure("TLS client set-up");
+  SSL_CTX_set_verify(context.get(), SSL_VERIFY_PEER, nullptr);
+  SSL_CTX_set_session_cache_mode(context.get(),
+                                 SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
+  SSL_CTX_set_mode(context.get(), SSL_MODE_NO_AUTO_CHAIN);  // one certificate only (DP 2.4)
+  X509_VERIFY_PARAM_set_flags(SSL_CTX_get0_param(context.get()), X509_V_FLAG_PARTIAL_CHAIN);
+  if (SSL_CTX_set_alpn_protos(context.get(), alpn_http1, sizeof alpn_http1) != 0)
+    return tls_failure("TLS client set-up");
+  return context;
+}
+
+Outcome<ContextPtr> make_local_context(std::string_view certificate_pem, std::string_view key_pem,
+                                       std::string_view client_ca_pem) {
+  ContextPtr context(SSL_CTX_new(TLS_server_method()));
+  if (!context || !apply_policy(context.get())) return tls_failure("TLS server set-up");
+  SSL_CTX_set_options(context.get(), SSL_OP_CIPHER_SERVER_PREFERENCE);
+  SSL_CTX_set_session_cache_mode(context.get(), SSL_SESS_CACHE_OFF);
+  SSL_CTX_set_num_tickets(context.get(), 1);
+  constexpr unsigned char session_context[] = "kubelane";
+  SSL_CTX_set_session_id_context(context.get(), session_context, sizeof session_context - 1);
+  SSL_CTX_set_alpn_select_cb(context.get(), choose_alpn, nullptr);
+
+  const BioPtr certificates = memory(certificate_pem);
+  const CertificatePtr leaf = next_certificate(certificates.get());
+  if (!leaf || SSL_CTX_use_certificate(context.get(), leaf.get()) != 1)
+    return tls_failure("local server certificate");
+  while (CertificatePtr issuer = next_certificate(certificates.get())) {
+    if (SSL_CTX_add1_chain_cert(context.get(), issuer.get()) != 1)
+      return tls_failure("local server certificate chain");
+  }
+  drain_errors();  // the end of the PEM text is reported as an error
+  const KeyPtr key(
+      PEM_read_bio_PrivateKey(memory(key_pem).get(), nullptr, no_password, nullptr));
+  if (!key || SSL_CTX_use_PrivateKey(context.get(), key.get()) != 1)
+    return tls_failure("local server key");
+
+  if (!client_ca_pem.empty()) {
+    const CertificatePtr authority = next_certificate(memory(client_ca_pem).get());
+    if (!authority ||
+        X509_STORE_add_cert(SSL_CTX_get_cert_store(context.get()), authority.get()) != 1 ||
+        SSL_CTX_add_client_CA(context.get(), authority.get()) != 1)
+      return tls_failure("local client CA");
+    SSL_CTX_set_verify(context.get(), SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nullptr);
+  }
+  return context;
+}
+
+Outcome<ContextPtr> make_web_context(const std::string& ca_file, bool insecure) {
+  ContextPtr context(SSL_CTX_new(TLS_client_method()));
+  if (!context || !apply_policy(context.get())) return tls_failure("TLS client set-up");
+  SSL_CTX_set_verify(context.get(), insecure ? SSL_VERIFY_NONE : SSL_VERIFY_PEER, nullptr);
+  if (ca_file.empty()) {
+    SSL_CTX_set_default_verify_paths(context.get());
+    drain_errors();
+  } else if (SSL_CTX_load_verify_locations(context.get(), ca_file.c_str(), nullptr) != 1) {
+    drain_errors();
+    return Failure{Code::config, "proxy_ca: cannot read certificates from " + ca_file +
+                                     "; it must be a readable PEM file"};
+  }
+  return context;
+}
+
+bool set_expected_peer(SSL* ssl, const std::string& name) {
+  X509_VERIFY_PARAM* param = SSL_get0_param(ssl);
+  if (X509_VERIFY_PARAM_set1_ip_asc(param, name.c_str()) == 1) return true;
+  drain_errors();
+  X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+  return SSL_set1_host(ssl, name.c_str()) == 1 && SSL_set_tlsext_host_name(ssl, name.c_str()) == 1;
+}
+
+}  // namespace kubelane::tls
