@@ -1,0 +1,62 @@
+// The configuration file: tbot's `version: v2` file plus our keys, as Config. Reports all problems at
+// once, each with its place and, for a misspelt name, the nearest valid one.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "config/config.hpp"
+
+namespace kubelane {
+
+struct Problem {
+  std::string file;  // empty: command line or environment
+  int line = 0;      // from 1; 0: no place in a file
+  int column = 0;
+  std::string message;
+
+  // file:line:column: message
+  std::string text() const;
+};
+
+struct LoadResult {
+  Config config;
+  std::vector<Problem> errors;
+  std::vector<Problem> warnings;
+};
+
+// Looks up an environment variable.
+using Environment = std::function<std::optional<std::string>(const std::string& name)>;
+
+// One value from the command line or the environment: stronger than the file.
+struct Override {
+  std::string key;     // as in the file, e.g. "proxy_server" or "log.format"
+  std::string value;
+  std::string origin;  // what to call it in messages: "--proxy-server", "TELEPORT_PROXY"
+};
+
+// A service given on the command line (`kubelane start kubernetes …`).
+struct CommandService {
+  Service::Type type = Service::Type::kubernetes;
+  std::vector<std::string> clusters;
+  std::string credentials;
+  std::string destination;
+  std::vector<std::string> reader_users;
+  std::vector<std::string> reader_groups;
+};
+
+// `yaml` may be empty. Overrides win over the file; later overrides over earlier ones.
+LoadResult load_config(const std::string& yaml, const std::string& file,
+                       const std::vector<Override>& overrides,
+                       const std::optional<CommandService>& service);
+
+// What `start` needs beyond a valid file: an address to connect to, and per service credentials and a
+// destination. Separate, because tbot's own examples are valid without.
+std::vector<Problem> start_problems(const Config& config, const std::string& file);
+
+// The valid name nearest to a misspelt one, or empty when none is near.
+std::string nearest_name(const std::string& name, const std::vector<std::string>& valid);
+
+}  // namespace kubelane

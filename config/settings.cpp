@@ -1,0 +1,164 @@
+#include "config/settings.hpp"
+
+#include <charconv>
+
+#include "config/load.hpp"
+#include "config/values.hpp"
+
+namespace kubelane {
+namespace {
+
+std::string not_one_of(const std::string& text, const std::vector<std::string>& valid) {
+  std::string message = "\"" + text + "\" is not one of ";
+  for (std::size_t i = 0; i < valid.size(); ++i) message += (i > 0 ? ", " : "") + valid[i];
+  const std::string near = nearest_name(text, valid);
+  return near.empty() ? message : message + " (did you mean " + near + "?)";
+}
+
+Setting boolean(std::string key, bool Config::*member) {
+  return {std::move(key), [member](Config& config, const std::string& text) -> std::string {
+            const auto value = parse_bool(text);
+            if (!value) return "\"" + text + "\" is not true or false";
+            config.*member = *value;
+            return {};
+          }};
+}
+
+Setting duration(const std::string& name, std::chrono::milliseconds Timeouts::*member) {
+  return {"timeouts." + name, [member](Config& config, const std::string& text) -> std::string {
+            const auto value = parse_duration(text);
+            if (!value || value->count() == 0)
+              return "\"" + text + "\" is not a duration such as 10s, 500ms or 1m30s";
+            config.timeouts.*member = *value;
+            return {};
+          }};
+}
+
+Setting size(const std::string& name, std::size_t Limits::*member, std::size_t least,
+             std::size_t most) {
+  return {"limits." + name,
+          [member, least, most](Config& config, const std::string& text) -> std::string {
+            const auto value = parse_size(text);
+            if (!value || *value < least || *value > most)
+              return "\"" + text + "\" is not a number from " + std::to_string(least) + " to " +
+                     std::to_string(most) + " (sizes may end in KiB, MiB or GiB)";
+            config.limits.*member = *value;
+            return {};
+          }};
+}
+
+std::vector<Setting> make_settings() {
+  std::vector<Setting> all;
+  all.push_back({"proxy_server", [](Config& config, const std::string& text) -> std::string {
+                   const auto value = parse_proxy_server(text);
+                   if (!value)
+                     return "\"" + text + "\" is not an address such as teleport.example.com:443";
+                   config.proxy_server = *value;
+                   return {};
+                 }});
+  all.push_back({"proxy_ca", [](Config& config, const std::string& text) -> std::string {
+                   config.proxy_ca = text.empty() ? text : absolute_path(text);
+                   return {};
+                 }});
+  all.push_back(boolean("insecure", &Config::insecure));
+  all.push_back({"listen", [](Config& config, const std::string& text) -> std::string {
+                   const auto value = parse_listen(text);
+                   if (!value)
+                     return "\"" + text + "\" is not an address to listen on such as "
+                            "127.0.0.1:7443 (an IP address or localhost, and a port)";
+                   config.listen = *value;
+                   return {};
+                 }});
+  all.push_back(boolean("allow_remote", &Config::allow_remote));
+  all.push_back({"local_auth", [](Config& config, const std::string& text) {
+                   return set_local_auth(config.local_auth, text);
+                 }});
+  all.push_back(boolean("local_tls", &Config::local_tls));
+  all.push_back({"storage", [](Config& config, const std::string& text) -> std::string {
+                   config.storage_path =
+                       text.empty() || text == "memory://" ? std::string() : absolute_path(text);
+                   return {};
+                 }});
+  all.push_back({"workers", [](Config& config, const std::string& text) -> std::string {
+                   unsigned value = 0;
+                   const auto [end, error] =
+                       std::from_chars(text.data(), text.data() + text.size(), value);
+                   if (error != std::errc() || end != text.data() + text.size() || value > 64)
+                     return "\"" + text + "\" is not a number from 0 (automatic) to 64";
+                   config.workers = value;
+                   return {};
+                 }});
+  all.push_back({"log.format", [](Config& config, const std::string& text) -> std::string {
+                   if (text == "text") {
+                     config.log_format = LogFormat::text;
+                   } else if (text == "json") {
+                     config.log_format = LogFormat::json;
+                   } else {
+                     return not_one_of(text, {"text", "json"});
+                   }
+                   return {};
+                 }});
+  all.push_back({"log.level", [](Config& config, const std::string& text) -> std::string {
+                   const std::vector<std::string> valid = {"debug", "info", "warn", "error"};
+                   for (std::size_t i = 0; i < valid.size(); ++i) {
+                     if (text != valid[i]) continue;
+                     config.log_level = static_cast<LogLevel>(i);
+                     return {};
+                   }
+                   return not_one_of(text, valid);
+                 }});
+  all.push_back({"debug", [](Config& config, const std::string& text) -> std::string {
+                   const auto value = parse_bool(text);
+                   if (!value) return "\"" + text + "\" is not true or false";
+                   if (*value) config.log_level = LogLevel::debug;
+                   return {};
+                 }});
+  all.push_back(size("max_connections", &Limits::max_connections, 1, 1'000'000));
+  all.push_back(size("max_header_bytes", &Limits::max_header_bytes, 1024, 64 * 1024));
+  all.push_back(size("max_header_fields", &Limits::max_header_fields, 8, 256));
+  all.push_back(size("max_upstream_connections", &Limits::max_upstream_connections, 1, 1'000'000));
+  all.push_back(
+      size("max_idle_upstream_connections", &Limits::max_idle_upstream_connections, 0, 10'000));
+  all.push_back(size("buffer_memory_bytes", &Limits::buffer_memory_bytes, 1 << 20,
+                     std::size_t{1} << 40));
+  all.push_back(duration("local_handshake", &Timeouts::local_handshake));
+  all.push_back(duration("request_head", &Timeouts::request_head));
+  all.push_back(duration("local_idle", &Timeouts::local_idle));
+  all.push_back(duration("connect", &Timeouts::connect));
+  all.push_back(duration("upstream_handshake", &Timeouts::upstream_handshake));
+  all.push_back(duration("response_head", &Timeouts::response_head));
+  all.push_back(duration("progress", &Timeouts::progress));
+  all.push_back(duration("upstream_idle", &Timeouts::upstream_idle));
+  all.push_back(duration("half_closed", &Timeouts::half_closed));
+  all.push_back(duration("drain", &Timeouts::drain));
+  all.push_back(duration("credentials_poll", &Timeouts::credentials_poll));
+  return all;
+}
+
+}  // namespace
+
+std::string set_local_auth(LocalAuth& auth, const std::string& text) {
+  if (text == "token") {
+    auth = LocalAuth::token;
+  } else if (text == "mtls") {
+    auth = LocalAuth::mtls;
+  } else if (text == "none") {
+    auth = LocalAuth::none;
+  } else {
+    return not_one_of(text, {"token", "mtls", "none"});
+  }
+  return {};
+}
+
+const std::vector<Setting>& settings() {
+  static const std::vector<Setting> all = make_settings();
+  return all;
+}
+
+const Setting* find_setting(const std::string& key) {
+  for (const Setting& setting : settings())
+    if (setting.key == key) return &setting;
+  return nullptr;
+}
+
+}  // namespace kubelane

@@ -1,0 +1,32 @@
+// Values of configuration fields: text to addresses, durations, sizes and names.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <optional>
+#include <string>
+
+#include "config/config.hpp"
+
+namespace kubelane {
+
+// Go's syntax, as tbot: "1h30m", "20s", "500ms". Not negative, below 10 years.
+std::optional<std::chrono::milliseconds> parse_duration(const std::string& text);
+
+// Bytes: "1048576", "64KiB", "16MiB", "1GiB".
+std::optional<std::size_t> parse_size(const std::string& text);
+
+// host:port with an IP literal or localhost; ":7443" is 127.0.0.1, a bare port too.
+std::optional<ListenAddress> parse_listen(const std::string& text);
+bool is_loopback(const ListenAddress& address);
+
+// true/false, yes/no, on/off as YAML 1.1 has them.
+std::optional<bool> parse_bool(const std::string& text);
+
+// "host:port", "host", "https://host[:port][/]" → host:port with 443 by default. nullopt: malformed.
+std::optional<std::string> parse_proxy_server(const std::string& text);
+
+// Absolute and lexically normal; relative to the current directory. "file:///x" is /x.
+std::string absolute_path(const std::string& text);
+
+}  // namespace kubelane
