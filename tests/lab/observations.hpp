@@ -1,0 +1,86 @@
+// What the lab's proxy saw, for tests to assert. Filled by its threads, read under one lock.
+#pragma once
+
+#include <chrono>
+#include <condition_variable>
+#include <cstddef>
+#include <deque>
+#include <functional>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace lab {
+
+using TimePoint = std::chrono::steady_clock::time_point;
+
+struct ConnectionRecord {
+  int id = 0;
+  bool kube = false;  // false: the web service, or nothing decided yet
+  std::string sni;
+  std::vector<std::string> alpn_offered;
+  std::string alpn;         // negotiated, empty: none
+  std::string tls_version;  // "TLSv1.3"
+  std::string cipher;       // "TLS_AES_128_GCM_SHA256"
+  bool handshaken = false;
+  bool resumed = false;
+  std::string client_serial;  // decimal; empty: no certificate
+  int peer_certificates = 0;
+  std::string error;  // of the handshake or the framing; empty: none
+  std::size_t requests = 0;
+  bool open = true;
+  TimePoint accepted_at;
+  std::optional<TimePoint> peer_ended_at;  // FIN or RST of the peer, even with bytes unread
+  std::optional<TimePoint> closed_at;
+};
+
+struct RequestRecord {
+  int id = 0;  // counts from 1 over all connections of both services
+  int connection = 0;
+  bool kube = false;
+  std::string raw_head;
+  std::string method;
+  std::string target;  // as received, route prefix included
+  std::string client_serial;
+  std::string kube_cluster;  // set once routed
+  std::string user;          // set once impersonated
+  std::vector<std::string> groups;
+  bool done = false;  // the handler has returned
+  TimePoint at;
+};
+
+struct Observations {
+  std::map<int, ConnectionRecord> connections;
+  std::deque<RequestRecord> requests;  // the newest 20,000
+  std::size_t request_count = 0;       // kube service only
+  std::size_t web_request_count = 0;
+  std::size_t kube_handshakes_full = 0;
+  std::size_t kube_handshakes_resumed = 0;
+  std::size_t handshakes_failed = 0;
+  // Requests with an Authorization header on the kube service: must stay 0 for ever.
+  std::size_t authorization_seen = 0;
+
+  std::size_t open_connections() const;       // both services
+  std::size_t open_kube_connections() const;  // with a finished handshake
+  // Newest request on the kube service whose target ends so; null when there is none.
+  const RequestRecord* last_request(const std::string& target_end) const;
+};
+
+class Observer {
+ public:
+  // Runs under the lock and wakes those who wait.
+  void change(const std::function<void(Observations&)>& edit);
+  Observations snapshot() const;
+  // False when the patience ran out first. The predicate runs under the lock: no calls back here.
+  bool wait_for(const std::function<bool(const Observations&)>& predicate,
+                std::chrono::milliseconds patience) const;
+
+ private:
+  mutable std::mutex mutex_;
+  mutable std::condition_variable changed_;
+  Observations seen_;
+};
+
+}  // namespace lab
