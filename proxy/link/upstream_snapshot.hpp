@@ -25,7 +25,8 @@ struct UpstreamTarget {
   std::uint16_t port = 0;
   std::string server_name;  // name to verify; sent as SNI unless it is an IP literal
   std::string authority;    // Host header toward the Proxy: host, with :port unless it is 443
-  std::string teleport_cluster;  // for path routes; from the certificate
+  std::string teleport_cluster;  // where the route leads; from the certificate, known as soon as
+                                 // credentials are, even when they cannot be used now
   bool path_routing = false;     // the Proxy understands /v1/teleport/... (>= 17.2.7) and the
                                  // certificate needs it
 };

@@ -170,8 +170,6 @@ std::string ServiceSource::find_target(link::UpstreamTarget& target) const {
     return discovery_.problem().empty() ? "the Teleport Proxy has not answered yet"
                                         : discovery_.problem();
   }
-  target.teleport_cluster = identity_->route_to_cluster.empty() ? identity_->teleport_cluster
-                                                                : identity_->route_to_cluster;
   // A certificate bound to one cluster needs no path and must not get one (DP 3).
   target.path_routing = identity_->kubernetes_cluster.empty();
   if (target.path_routing && !known_to_route) {
@@ -190,6 +188,10 @@ void ServiceSource::update() {
   auto snapshot = std::make_shared<link::UpstreamSnapshot>();
   snapshot->problem = check_identity(now);
   if (snapshot->problem.empty()) snapshot->problem = find_target(snapshot->target);
+  if (identity_)
+    snapshot->target.teleport_cluster = identity_->route_to_cluster.empty()
+                                            ? identity_->teleport_cluster
+                                            : identity_->route_to_cluster;
   if (snapshot->problem.empty()) {
     const link::UpstreamTarget& target = snapshot->target;
     if (target.host != resolved_host_ || target.port != resolved_port_) {

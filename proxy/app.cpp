@@ -1,0 +1,371 @@
+#include "proxy/app.hpp"
+
+#include <sys/prctl.h>
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <boost/asio/post.hpp>
+#include <csignal>
+#include <thread>
+
+#include "config/values.hpp"
+#include "proxy/http/route_path.hpp"
+#include "proxy/kube/kubeconfig.hpp"
+#include "proxy/observe/log.hpp"
+#include "tls/context.hpp"
+
+namespace kubelane {
+namespace {
+
+using std::chrono::hours;
+using std::chrono::seconds;
+using std::chrono::system_clock;
+
+constexpr hours certificate_check{1};
+constexpr hours certificate_renew_before{30 * 24};
+constexpr seconds kubeconfig_retry{5};
+constexpr seconds last_moments{1};           // after the drain deadline, for proper endings
+constexpr std::size_t refusable_connections = 64;  // over the limit, to be told so
+
+// Secrets must not reach a core file; many clients need many descriptors.
+void harden_process() {
+  ::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+  ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+    limit.rlim_cur = limit.rlim_max;
+    ::setrlimit(RLIMIT_NOFILE, &limit);
+  }
+  std::signal(SIGPIPE, SIG_IGN);
+}
+
+// The host that local clients dial.
+std::string client_host(const ListenAddress& address) {
+  if (address.host == "localhost" || address.host == "0.0.0.0") return "127.0.0.1";
+  if (address.host == "::") return "::1";
+  return address.host;
+}
+
+}  // namespace
+
+App::App(Config config)
+    : config_(std::move(config)),
+      signals_(io_, SIGTERM, SIGINT),
+      certificate_timer_(io_),
+      kubeconfig_timer_(io_),
+      drain_timer_(io_) {
+  signals_.add(SIGHUP);
+  signals_.add(SIGUSR1);
+  if (config_.workers == 0)
+    config_.workers = std::clamp(std::thread::hardware_concurrency(), 1u, 2u);
+}
+
+App::~App() {
+  for (const auto& worker : workers_) worker->stop_and_join();
+}
+
+int App::run() {
+  harden_process();
+  if (Outcome<void> started = start(); !started) {
+    log::error("cannot start", {{"cause", started.error().message}});
+    return 1;
+  }
+  await_signal();
+  io_.run();
+  for (const auto& worker : workers_) worker->stop_and_join();
+  log::info("stopped", {{"exit_code", exit_code_}});
+  log::flush();
+  return exit_code_;
+}
+
+// Trust, then listeners, then workers, then credentials; connections are accepted from the start
+// and answered with 503 until there are credentials.
+Outcome<void> App::start() {
+  Outcome<tls::LocalTrust> trust = tls::open_local_trust(config_.storage_path);
+  if (!trust) return trust.error();
+  trust_ = std::move(*trust);
+  plan_endpoints();
+  if (std::any_of(endpoints_.begin(), endpoints_.end(),
+                  [](const Endpoint& endpoint) { return endpoint.auth == LocalAuth::mtls; })) {
+    Outcome<tls::LeafPem> leaf = tls::issue_client_leaf(trust_);
+    if (!leaf) return leaf.error();
+    client_leaf_ = std::move(*leaf);
+  }
+  for (std::size_t i = 0; i < endpoints_.size(); ++i) {
+    Endpoint& endpoint = endpoints_[i];
+    endpoint.acceptor = std::make_unique<runtime::Acceptor>(
+        io_, [this, i](tls::UniqueFd fd) { hand_over(i, std::move(fd)); });
+    if (Outcome<void> bound = endpoint.acceptor->listen(endpoint.address); !bound)
+      return bound.error();
+    endpoint.address.port = endpoint.acceptor->port();
+  }
+  start_workers();
+  if (Outcome<void> made = publish_listeners(); !made) return made.error();
+  start_sources();
+  for (Endpoint& endpoint : endpoints_) {
+    endpoint.acceptor->start();
+    log::info("listening", {{"address", client_host(endpoint.address) + ":" +
+                                            std::to_string(endpoint.address.port)},
+                            {"tls", endpoint.tls ? "true" : "false"}});
+  }
+  renew_certificate_later();
+  return {};
+}
+
+void App::plan_endpoints() {
+  services_.resize(config_.services.size());
+  for (std::size_t i = 0; i < config_.services.size(); ++i) {
+    const Service& service = config_.services[i];
+    auto shared = std::find_if(endpoints_.begin(), endpoints_.end(),
+                               [](const Endpoint& endpoint) { return endpoint.shared; });
+    if (service.listen || shared == endpoints_.end()) {
+      Endpoint endpoint;
+      endpoint.shared = !service.listen;
+      endpoint.address = service.listen.value_or(config_.listen);
+      endpoint.auth = service.local_auth;
+      endpoint.tls = service.local_tls;
+      endpoints_.push_back(std::move(endpoint));
+      shared = endpoints_.end() - 1;
+    }
+    shared->services.push_back(i);
+    services_[i].endpoint = static_cast<std::size_t>(shared - endpoints_.begin());
+  }
+}
+
+Outcome<relay::ListenerPtr> App::make_listener(const Endpoint& endpoint,
+                                               const tls::LeafPem& leaf) const {
+  auto listener = std::make_shared<relay::Listener>();
+  listener->address = endpoint.address.host + ":" + std::to_string(endpoint.address.port);
+  listener->auth = endpoint.auth;
+  if (endpoint.auth == LocalAuth::token) listener->token = trust_.token;
+  listener->allowed_hosts = config_.allowed_hosts;
+  listener->any_ip_host = config_.allow_remote;
+  if (endpoint.tls) {
+    const bool mutual = endpoint.auth == LocalAuth::mtls;
+    Outcome<tls::ContextPtr> context =
+        tls::make_local_context(leaf.certificate + trust_.ca_certificate, leaf.key,
+                                mutual ? trust_.ca_certificate : std::string());
+    if (!context) return context.error();
+    listener->context = std::move(*context);
+  }
+  for (const std::size_t index : endpoint.services) {
+    const Service& service = config_.services[index];
+    for (std::size_t i = 0; i < service.clusters.size(); ++i) {
+      relay::Route route;
+      route.cluster = service.clusters[i].name;
+      route.service = index;
+      route.cluster_index = i;
+      if (endpoint.shared) {
+        route.local_prefix = http::local_prefix(route.cluster);
+        listener->by_segment.emplace(route.local_prefix.substr(1), listener->routes.size());
+      }
+      listener->routes.push_back(std::move(route));
+    }
+  }
+  return relay::ListenerPtr(std::move(listener));
+}
+
+Outcome<void> App::publish_listeners() {
+  std::vector<std::string> names = config_.allowed_hosts;
+  for (const Endpoint& endpoint : endpoints_)
+    if (!is_loopback(endpoint.address)) names.push_back(client_host(endpoint.address));
+  Outcome<tls::LeafPem> leaf = tls::issue_server_leaf(trust_, names);
+  if (!leaf) return leaf.error();
+  certificate_end_ = leaf->not_after;
+  for (std::size_t i = 0; i < endpoints_.size(); ++i) {
+    Outcome<relay::ListenerPtr> listener = make_listener(endpoints_[i], *leaf);
+    if (!listener) return listener.error();
+    for (const auto& worker : workers_) worker->set_listener(i, *listener);
+  }
+  return {};
+}
+
+void App::start_workers() {
+  relay::WorkerReports reports;
+  reports.connect_failed = [this](std::size_t service) {
+    boost::asio::post(io_, [this, service] { services_[service].source->connect_failed(); });
+  };
+  reports.certificate_refused = [this](std::size_t service) {
+    boost::asio::post(io_, [this, service] { services_[service].source->reload(); });
+  };
+  for (unsigned i = 0; i < config_.workers; ++i) {
+    workers_.push_back(std::make_unique<relay::Worker>(config_, reports));
+    workers_.back()->start();
+  }
+}
+
+void App::start_sources() {
+  teleport::PingOptions options;
+  teleport::parse_host_port(config_.proxy_server, 443, options.address);
+  options.ca_file = config_.proxy_ca;
+  options.insecure = config_.insecure;
+  discovery_ = std::make_unique<teleport::Discovery>(io_, options);
+  for (std::size_t i = 0; i < services_.size(); ++i) {
+    services_[i].source = std::make_unique<teleport::ServiceSource>(
+        io_, config_, config_.services[i], *discovery_,
+        [this, i](const link::UpstreamSnapshotPtr& snapshot) { published(i, snapshot); });
+  }
+  discovery_->start();
+  for (ServiceState& state : services_) state.source->start();
+}
+
+// The worker with the fewest connections gets it.
+void App::hand_over(std::size_t endpoint, tls::UniqueFd fd) {
+  std::size_t total = 0;
+  relay::Worker* idlest = workers_.front().get();
+  for (const auto& worker : workers_) {
+    const std::size_t count = worker->connections();
+    total += count;
+    if (count < idlest->connections()) idlest = worker.get();
+  }
+  if (total >= config_.limits.max_connections + refusable_connections) return;
+  idlest->add_connection(std::move(fd), endpoint, total >= config_.limits.max_connections);
+}
+
+void App::published(std::size_t service, const link::UpstreamSnapshotPtr& snapshot) {
+  for (const auto& worker : workers_) worker->adopt(service, snapshot);
+  ServiceState& state = services_[service];
+  const std::string& teleport_cluster = snapshot->target.teleport_cluster;
+  if (!teleport_cluster.empty() && teleport_cluster != state.teleport_cluster) {
+    if (!write_kubeconfig(service)) retry_kubeconfigs();
+  }
+  if (state.ready || !snapshot->problem.empty() || state.teleport_cluster.empty()) return;
+  state.ready = true;
+  const Service& configured = config_.services[service];
+  for (const ClusterSelector& cluster : configured.clusters) {
+    log::info("ready", {{"service", configured.label()},
+                        {"cluster", cluster.name},
+                        {"server", server_url(service, cluster.name)},
+                        {"kubeconfig", configured.destination.path + "/kubeconfig.yaml"}});
+  }
+  if (!all_ready_ && std::all_of(services_.begin(), services_.end(),
+                                 [](const ServiceState& other) { return other.ready; })) {
+    all_ready_ = true;
+    log::info("kubelane is ready");
+  }
+}
+
+std::string App::server_url(std::size_t service, const std::string& cluster) const {
+  const Endpoint& endpoint = endpoints_[services_[service].endpoint];
+  std::string host = client_host(endpoint.address);
+  if (host.find(':') != std::string::npos) host = "[" + host + "]";
+  return (endpoint.tls ? "https://" : "http://") + host + ":" +
+         std::to_string(endpoint.address.port) +
+         (endpoint.shared ? http::local_prefix(cluster) : std::string());
+}
+
+// True when the file is there as it should be. Names are tbot's (data-path spec 1.5, 1.6).
+bool App::write_kubeconfig(std::size_t service) {
+  const Service& configured = config_.services[service];
+  const Endpoint& endpoint = endpoints_[services_[service].endpoint];
+  const link::UpstreamSnapshotPtr& snapshot = services_[service].source->newest();
+  const std::string& teleport_cluster = snapshot->target.teleport_cluster;
+  const bool v2 = configured.type == Service::Type::kubernetes_v2;
+  kube::Kubeconfig kubeconfig;
+  for (const ClusterSelector& cluster : configured.clusters) {
+    kube::KubeconfigCluster entry;
+    entry.context = teleport_cluster + "-" + cluster.name;
+    if (v2) {
+      Outcome<std::string> context = kube::expand_context_name(
+          configured.context_name_template, teleport_cluster, cluster.name);
+      if (context) entry.context = std::move(*context);
+    }
+    entry.server = server_url(service, cluster.name);
+    entry.name_space = cluster.default_namespace;
+    kubeconfig.clusters.push_back(std::move(entry));
+  }
+  kubeconfig.user = v2 ? teleport_cluster : kubeconfig.clusters.front().context;
+  if (endpoint.tls) kubeconfig.ca_pem = trust_.ca_certificate;
+  if (endpoint.auth == LocalAuth::token) kubeconfig.token = trust_.token;
+  if (endpoint.auth == LocalAuth::mtls) {
+    kubeconfig.client_certificate_pem = client_leaf_.certificate;
+    kubeconfig.client_key_pem = client_leaf_.key;
+  }
+  Outcome<kube::WriteReport> written =
+      kube::write_kubeconfig(configured.destination, kube::render(kubeconfig));
+  if (!written) {
+    log::error("cannot write the kubeconfig; trying again",
+               {{"service", configured.label()}, {"cause", written.error().message}});
+    return false;
+  }
+  for (const std::string& warning : written->warnings)
+    log::warn("kubeconfig written, but not for all its readers",
+              {{"service", configured.label()}, {"cause", warning}});
+  if (written->changed) log::info("kubeconfig written", {{"path", written->path}});
+  services_[service].teleport_cluster = teleport_cluster;
+  return true;
+}
+
+void App::retry_kubeconfigs() {
+  kubeconfig_timer_.expires_after(kubeconfig_retry);
+  kubeconfig_timer_.async_wait([this](boost::system::error_code error) {
+    if (error) return;
+    for (std::size_t i = 0; i < services_.size(); ++i) {
+      const link::UpstreamSnapshotPtr& newest = services_[i].source->newest();
+      if (newest && newest->target.teleport_cluster != services_[i].teleport_cluster)
+        published(i, newest);
+    }
+  });
+}
+
+void App::renew_certificate_later() {
+  certificate_timer_.expires_after(certificate_check);
+  certificate_timer_.async_wait([this](boost::system::error_code error) {
+    if (error) return;
+    if (system_clock::now() >= certificate_end_ - certificate_renew_before) {
+      if (Outcome<void> renewed = publish_listeners(); !renewed)
+        log::error("cannot renew the local server certificate",
+                   {{"cause", renewed.error().message}});
+    }
+    renew_certificate_later();
+  });
+}
+
+void App::await_signal() {
+  signals_.async_wait([this](boost::system::error_code error, int signal) {
+    if (error) return;
+    if (signal == SIGHUP || signal == SIGUSR1) {
+      log::info("reading the credentials again", {{"signal", signal}});
+      for (ServiceState& state : services_) state.source->reload();
+      discovery_->refresh();
+    } else if (draining_) {
+      log::warn("second signal: stopping now");
+      finish(1);
+      return;
+    } else {
+      log::info("stopping: finishing what is running", {{"signal", signal}});
+      drain();
+    }
+    await_signal();
+  });
+}
+
+void App::drain() {
+  draining_ = true;
+  for (Endpoint& endpoint : endpoints_) endpoint.acceptor->close();
+  undrained_workers_ = workers_.size();
+  for (const auto& worker : workers_) {
+    worker->drain([this] {
+      boost::asio::post(io_, [this] {
+        if (--undrained_workers_ == 0) finish(0);
+      });
+    });
+  }
+  drain_timer_.expires_after(config_.timeouts.drain);
+  drain_timer_.async_wait([this](boost::system::error_code error) {
+    if (error) return;
+    log::warn("drain deadline passed: ending what still runs");
+    for (const auto& worker : workers_) worker->end_all();
+    drain_timer_.expires_after(last_moments);
+    drain_timer_.async_wait([this](boost::system::error_code cancelled) {
+      if (!cancelled) finish(0);
+    });
+  });
+}
+
+void App::finish(int exit_code) {
+  exit_code_ = exit_code;
+  io_.stop();
+}
+
+}  // namespace kubelane

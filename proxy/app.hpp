@@ -1,0 +1,88 @@
+// The composition root: builds, starts, drains and ends everything, in the order written in run().
+// Runs on the control thread; data threads are the workers.
+#pragma once
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "config/config.hpp"
+#include "config/result.hpp"
+#include "proxy/relay/worker.hpp"
+#include "proxy/runtime/acceptor.hpp"
+#include "proxy/teleport/discovery.hpp"
+#include "proxy/teleport/service_source.hpp"
+#include "tls/local_ca.hpp"
+
+namespace kubelane {
+
+// Owns: everything. One per process.
+class App {
+ public:
+  explicit App(Config config);
+  ~App();
+  App(const App&) = delete;
+  App& operator=(const App&) = delete;
+
+  // Serves until a signal ends it. Returns the process's exit code: 0 drained, 1 could not start or
+  // was stopped before the drain ended.
+  int run();
+
+ private:
+  // A local address and the services behind it.
+  struct Endpoint {
+    ListenAddress address;
+    LocalAuth auth = LocalAuth::token;
+    bool tls = true;
+    std::vector<std::size_t> services;
+    bool shared = false;
+    std::unique_ptr<runtime::Acceptor> acceptor;
+  };
+  // One service's state on the control side.
+  struct ServiceState {
+    std::unique_ptr<teleport::ServiceSource> source;
+    std::size_t endpoint = 0;
+    bool ready = false;
+    std::string teleport_cluster;  // in the kubeconfig written last
+  };
+
+  Outcome<void> start();
+  void plan_endpoints();
+  Outcome<void> publish_listeners();
+  Outcome<relay::ListenerPtr> make_listener(const Endpoint& endpoint,
+                                            const tls::LeafPem& leaf) const;
+  void start_workers();
+  void start_sources();
+  void hand_over(std::size_t endpoint, tls::UniqueFd fd);
+  void published(std::size_t service, const link::UpstreamSnapshotPtr& snapshot);
+  bool write_kubeconfig(std::size_t service);
+  std::string server_url(std::size_t service, const std::string& cluster) const;
+  void retry_kubeconfigs();
+  void renew_certificate_later();
+  void await_signal();
+  void drain();
+  void finish(int exit_code);
+
+  Config config_;
+  boost::asio::io_context io_{1};
+  boost::asio::signal_set signals_;
+  boost::asio::steady_timer certificate_timer_;
+  boost::asio::steady_timer kubeconfig_timer_;
+  boost::asio::steady_timer drain_timer_;
+  tls::LocalTrust trust_;
+  tls::LeafPem client_leaf_;  // for local_auth: mtls
+  std::chrono::system_clock::time_point certificate_end_{};  // of the local server certificate
+  std::vector<Endpoint> endpoints_;
+  std::vector<std::unique_ptr<relay::Worker>> workers_;
+  std::unique_ptr<teleport::Discovery> discovery_;
+  std::vector<ServiceState> services_;
+  std::size_t undrained_workers_ = 0;
+  bool draining_ = false;
+  bool all_ready_ = false;
+  int exit_code_ = 0;
+};
+
+}  // namespace kubelane

@@ -1,0 +1,60 @@
+// argv → configuration → App → exit code.
+#include <cstdlib>
+#include <iostream>
+#include <optional>
+#include <string>
+
+#include "config/command_line.hpp"
+#include "proxy/app.hpp"
+#include "proxy/observe/log.hpp"
+
+namespace {
+
+constexpr int usage_error = 2;
+
+std::optional<std::string> environment(const std::string& name) {
+  const char* value = std::getenv(name.c_str());
+  if (value == nullptr) return std::nullopt;
+  return std::string(value);
+}
+
+void print(const std::vector<kubelane::Problem>& problems, const char* kind) {
+  for (const kubelane::Problem& problem : problems)
+    std::cerr << "kubelane: " << kind << ": " << problem.text() << '\n';
+}
+
+int run(int argc, char** argv) {
+  using kubelane::Command;
+  const Command command = kubelane::parse_command_line(argc, argv, environment);
+  if (command.kind == Command::Kind::exit) {
+    (command.exit_code == 0 ? std::cout : std::cerr) << command.output;
+    return command.exit_code;
+  }
+  kubelane::LoadResult loaded = kubelane::resolve(command);
+  if (command.kind == Command::Kind::start && loaded.errors.empty())
+    loaded.errors = kubelane::start_problems(loaded.config, command.config_path);
+  if (!loaded.errors.empty() || command.kind == Command::Kind::check) {
+    print(loaded.warnings, "warning");
+    print(loaded.errors, "error");
+    if (!loaded.errors.empty()) return usage_error;
+    print(kubelane::start_problems(loaded.config, command.config_path), "warning");
+    std::cout << (command.config_path.empty() ? "the configuration" : command.config_path)
+              << " is valid\n";
+    return EXIT_SUCCESS;
+  }
+  kubelane::log::init(loaded.config.log_format, loaded.config.log_level);
+  for (const kubelane::Problem& warning : loaded.warnings)
+    kubelane::log::warn("configuration", {{"problem", warning.text()}});
+  return kubelane::App(std::move(loaded.config)).run();
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    return run(argc, argv);
+  } catch (const std::exception& failure) {
+    std::cerr << "kubelane: " << failure.what() << '\n';
+    return EXIT_FAILURE;
+  }
+}
