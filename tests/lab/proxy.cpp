@@ -1,0 +1,762 @@
+#include "tests/lab/proxy.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <stdexcept>
+
+#include <arpa/inet.h>
+#include <boost/json.hpp>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <openssl/err.h>
+#include <poll.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "tests/lab/body_reader.hpp"
+#include "tests/lab/client_hello.hpp"
+#include "tests/lab/teleport_rules.hpp"
+
+namespace lab {
+namespace {
+
+constexpr std::string_view kKubePrefix = "kube-teleport-proxy-alpn.";
+constexpr std::size_t kRemembered = 20'000;  // requests in the observation
+constexpr int kLingerMs = 1000;
+
+[[noreturn]] void fail(const char* what) {
+  throw std::runtime_error(std::string("lab proxy: ") + what + ": " + std::strerror(errno));
+}
+
+// Listens on 127.0.0.1. With `backlog` < 0 the port is only held: connections are refused.
+Socket bound_socket(std::uint16_t port, int backlog) {
+  Socket socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!socket) fail("socket");
+  const int on = 1;
+  setsockopt(socket.fd(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(port);
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  if (bind(socket.fd(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) fail("bind");
+  if (backlog >= 0 && listen(socket.fd(), backlog) != 0) fail("listen");
+  return socket;
+}
+
+std::uint16_t port_of(const Socket& socket) {
+  sockaddr_in address{};
+  socklen_t length = sizeof address;
+  getsockname(socket.fd(), reinterpret_cast<sockaddr*>(&address), &length);
+  return ntohs(address.sin_port);
+}
+
+// Fills the accept queue of a listener, so that the kernel drops further SYNs.
+std::vector<Socket> fill_backlog(std::uint16_t port) {
+  std::vector<Socket> held;
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(port);
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  for (int i = 0; i < 16; ++i) {
+    Socket socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    connect(socket.fd(), reinterpret_cast<sockaddr*>(&address), sizeof address);
+    pollfd ready{socket.fd(), POLLOUT, 0};
+    const bool connected = poll(&ready, 1, 200) > 0;
+    held.push_back(std::move(socket));
+    if (!connected) break;
+  }
+  return held;
+}
+
+int choose_alpn(SSL*, const unsigned char** out, unsigned char* length,
+                const unsigned char* offered, unsigned offered_length, void* wanted) {
+  const std::string_view list(reinterpret_cast<const char*>(offered), offered_length);
+  for (const char* each : *static_cast<const std::vector<const char*>*>(wanted)) {
+    const std::string_view name(each);
+    for (std::size_t at = 0; at < list.size(); at += 1 + static_cast<unsigned char>(list[at])) {
+      const std::size_t size = static_cast<unsigned char>(list[at]);
+      if (list.substr(at + 1, size) != name) continue;
+      *out = offered + at + 1;
+      *length = static_cast<unsigned char>(size);
+      return SSL_TLSEXT_ERR_OK;
+    }
+  }
+  return SSL_TLSEXT_ERR_ALERT_FATAL;  // no_application_protocol, as Go
+}
+
+// The web service also knows the protocol by which clients test for load balancers in between.
+const std::vector<const char*> kKubeAlpn{"http/1.1"};
+const std::vector<const char*> kWebAlpn{"http/1.1", "teleport-reversetunnel"};
+
+ContextPtr make_context(const Issued& certificate, const std::vector<const char*>& alpn) {
+  const ContextPtr context(SSL_CTX_new(TLS_server_method()), SSL_CTX_free);
+  SSL_CTX* raw = context.get();
+  SSL_CTX_set_min_proto_version(raw, TLS1_2_VERSION);
+  if (SSL_CTX_use_certificate(raw, certificate.certificate.get()) != 1 ||
+      SSL_CTX_use_PrivateKey(raw, certificate.key.get()) != 1) {
+    throw std::runtime_error("lab proxy: certificate and key do not match");
+  }
+  SSL_CTX_set_alpn_select_cb(raw, choose_alpn,
+                             const_cast<std::vector<const char*>*>(&alpn));  // only read there
+  return context;
+}
+
+// Go's words for a certificate out of its time are the same on both sides of it; and a client with
+// a chain gets no ticket, since a ticket would forget the chain.
+int verify_client(int good, X509_STORE_CTX* store) {
+  if (X509_STORE_CTX_get_error(store) == X509_V_ERR_CERT_NOT_YET_VALID) {
+    X509_STORE_CTX_set_error(store, X509_V_ERR_CERT_HAS_EXPIRED);
+  }
+  auto* ssl =
+      static_cast<SSL*>(X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx()));
+  if (sk_X509_num(X509_STORE_CTX_get0_untrusted(store)) > 1) SSL_set_num_tickets(ssl, 0);
+  return good;
+}
+
+// As Go: a session whose client certificate has expired is not resumed.
+SSL_TICKET_RETURN check_ticket(SSL*, SSL_SESSION* session, const unsigned char*, std::size_t,
+                               SSL_TICKET_STATUS status, void*) {
+  const bool usable = status == SSL_TICKET_SUCCESS || status == SSL_TICKET_SUCCESS_RENEW;
+  if (!usable) return SSL_TICKET_RETURN_IGNORE_RENEW;
+  X509* client = SSL_SESSION_get0_peer(session);
+  if (client != nullptr && X509_cmp_current_time(X509_get0_notAfter(client)) < 0) {
+    return SSL_TICKET_RETURN_IGNORE_RENEW;
+  }
+  return SSL_TICKET_RETURN_USE_RENEW;
+}
+
+ContextPtr make_kube_context(const Issued& certificate, const std::vector<Issued>& client_roots) {
+  ContextPtr context = make_context(certificate, kKubeAlpn);
+  SSL_CTX* raw = context.get();
+  // Verify if given: no certificate is no error of TLS (spec 2.4).
+  SSL_CTX_set_verify(raw, SSL_VERIFY_PEER, verify_client);
+  SSL_CTX_set_session_id_context(raw, reinterpret_cast<const unsigned char*>("kube"), 4);
+  SSL_CTX_set_session_ticket_cb(raw, nullptr, check_ticket, nullptr);
+  for (const auto& root : client_roots) {
+    X509_STORE_add_cert(SSL_CTX_get_cert_store(raw), root.certificate.get());
+    SSL_CTX_add_client_CA(raw, root.certificate.get());
+  }
+  return context;
+}
+
+}  // namespace
+
+struct Proxy::Listener {
+  bool kube_only = false;
+  std::uint16_t port = 0;
+  Socket socket;                // guarded by listeners_mutex_
+  std::vector<Socket> fillers;  // of a blackhole
+  Socket wake{eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
+  std::thread thread;
+};
+
+struct Proxy::Connection {
+  Connection(int number, Socket taken, bool kube_port, std::string ip)
+      : id(number),
+        fd(taken.fd()),
+        socket(std::move(taken)),
+        kube_only(kube_port),
+        peer_ip(std::move(ip)) {}
+
+  const int id;
+  const int fd;
+  Socket socket;  // until the stream takes it
+  const bool kube_only;
+  const std::string peer_ip;
+  Socket wake{eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
+  std::mutex mutex;  // open: other threads may use fd only while it holds
+  bool open = true;
+  std::atomic<bool> idle{false};
+  std::atomic<bool> reset_idle{false};
+  std::atomic<bool> finished{false};
+  std::size_t requests = 0;  // its own thread's
+  std::thread thread;
+};
+
+Proxy::Proxy(ProxyOptions options)
+    : options_(std::move(options)),
+      web_port_(options_.port),
+      kube_port_(options_.kube_port),
+      pki_(options_.cluster_name, options_.key_kind),
+      web_certificate_(issue_server(pki_.web_authority(), "lab web",
+                                    {"localhost", "127.0.0.1", "::1", options_.host})),
+      watch_epoll_(epoll_create1(EPOLL_CLOEXEC)) {
+  rebuild_contexts();
+  web_context_ = make_context(web_certificate_, kWebAlpn);
+  watcher_ = std::thread([this] { watch_peers(); });
+  start();
+}
+
+Proxy::~Proxy() {
+  stop();
+  // An eventfd that is always readable, under id 0, ends the watcher.
+  const Socket end(eventfd(1, EFD_CLOEXEC));
+  epoll_event event{};
+  event.events = EPOLLIN;
+  event.data.u64 = 0;
+  epoll_ctl(watch_epoll_, EPOLL_CTL_ADD, end.fd(), &event);
+  watcher_.join();
+  close(watch_epoll_);
+}
+
+std::string Proxy::address() const { return options_.host + ":" + std::to_string(web_port_); }
+
+std::string Proxy::web_ca_pem() const { return pki_.web_authority().pem(); }
+
+std::vector<std::string> Proxy::public_hosts() const { return {options_.host}; }
+
+void Proxy::rebuild_contexts() {
+  const std::scoped_lock lock(mutex_);
+  // Teleport's pool of client roots holds host and user CAs.
+  std::vector<Issued> roots = pki_.trusted_users();
+  for (const auto& host : pki_.trusted_hosts()) roots.push_back(host);
+  kube_context_ = make_kube_context(served_ ? *served_ : pki_.issue_proxy(public_hosts()), roots);
+}
+
+Issued Proxy::issue(const ClientSpec& spec) const {
+  const std::scoped_lock lock(mutex_);
+  return issue_client(pki_.user_signer(), spec);
+}
+
+Issued Proxy::issue_foreign(const ClientSpec& spec) {
+  return issue_client(make_authority(spec.teleport_cluster, KeyKind::ecdsa), spec);
+}
+
+TbotMaterial Proxy::renew(TbotKind kind, ClientSpec spec,
+                          std::vector<std::string> kube_clusters) const {
+  const std::scoped_lock lock(mutex_);
+  if (kube_clusters.empty()) {
+    for (const auto& cluster : options_.clusters) kube_clusters.push_back(cluster.name);
+  }
+  if (kind == TbotKind::kubernetes) {
+    kube_clusters.resize(1);
+    spec.kubernetes_cluster = kube_clusters.front();
+  }
+  if (spec.route_to_cluster == ClientSpec{}.route_to_cluster) {
+    spec.route_to_cluster = options_.cluster_name;
+  }
+  if (spec.teleport_cluster == ClientSpec{}.teleport_cluster) {
+    spec.teleport_cluster = options_.cluster_name;
+  }
+  TbotMaterial material;
+  material.kind = kind;
+  material.teleport_cluster = options_.cluster_name;
+  material.kube_clusters = std::move(kube_clusters);
+  material.server_address = "https://" + options_.host + ":" + std::to_string(kube_port());
+  if (options_.tls_routing) material.tls_server_name = kube_server_name(options_.host);
+  material.client = issue_client(pki_.user_signer(), spec);
+  material.root_hosts = pki_.trusted_hosts();
+  material.leaf_hosts = pki_.leaf_hosts();
+  material.users = pki_.trusted_users();
+  return material;
+}
+
+void Proxy::rotate(RotationPhase phase) {
+  {
+    const std::scoped_lock lock(mutex_);
+    pki_.rotate(phase);
+  }
+  rebuild_contexts();
+}
+
+void Proxy::add_leaf_cluster(const std::string& name) {
+  const std::scoped_lock lock(mutex_);
+  pki_.add_leaf_cluster(name);
+}
+
+void Proxy::serve_certificate(std::optional<Issued> certificate) {
+  {
+    const std::scoped_lock lock(mutex_);
+    served_ = std::move(certificate);
+  }
+  rebuild_contexts();
+}
+
+void Proxy::on_request(Script script) {
+  const std::scoped_lock lock(mutex_);
+  script_ = std::move(script);
+}
+
+void Proxy::set_server_version(const std::string& version) {
+  const std::scoped_lock lock(mutex_);
+  options_.server_version = version;
+}
+
+void Proxy::set_accept(AcceptMode mode) {
+  const auto deaf = [](AcceptMode each) {
+    return each == AcceptMode::refuse || each == AcceptMode::blackhole;
+  };
+  const std::scoped_lock lock(listeners_mutex_);
+  const AcceptMode old = accept_.exchange(mode);
+  if (!deaf(old) && !deaf(mode)) return;
+  for (const auto& listener : listeners_) {
+    listener->fillers.clear();
+    // The old socket must go before the port can be taken again; SO_REUSEADDR does the rest.
+    listener->socket = Socket();
+    if (mode == AcceptMode::refuse) {
+      listener->socket = bound_socket(listener->port, -1);
+    } else {
+      listener->socket = bound_socket(listener->port, mode == AcceptMode::blackhole ? 0 : 512);
+      if (mode == AcceptMode::blackhole) listener->fillers = fill_backlog(listener->port);
+    }
+    eventfd_write(listener->wake.fd(), 1);
+  }
+}
+
+void Proxy::start() {
+  stopping_ = false;
+  accept_ = AcceptMode::normal;
+  const std::scoped_lock lock(listeners_mutex_);
+  const auto open = [this](bool kube_only, std::uint16_t& port) {
+    auto listener = std::make_unique<Listener>();
+    listener->kube_only = kube_only;
+    listener->socket = bound_socket(port, 512);
+    port = listener->port = port_of(listener->socket);
+    listener->thread = std::thread([this, raw = listener.get()] { accept_loop(*raw); });
+    listeners_.push_back(std::move(listener));
+  };
+  open(false, web_port_);
+  if (!options_.tls_routing) open(true, kube_port_);
+}
+
+void Proxy::stop() {
+  stopping_ = true;
+  std::vector<std::unique_ptr<Listener>> ended;
+  {
+    const std::scoped_lock lock(listeners_mutex_);
+    ended.swap(listeners_);
+    for (const auto& listener : ended) eventfd_write(listener->wake.fd(), 1);
+  }
+  for (const auto& listener : ended) listener->thread.join();
+  ended.clear();
+  close_all();
+  reap(true);
+}
+
+void Proxy::close_all() {
+  const std::scoped_lock lock(connections_mutex_);
+  for (const auto& connection : connections_) {
+    const std::scoped_lock connection_lock(connection->mutex);
+    if (connection->open) shutdown(connection->fd, SHUT_RDWR);
+  }
+}
+
+void Proxy::close_idle(bool by_reset) {
+  const std::scoped_lock lock(connections_mutex_);
+  for (const auto& connection : connections_) {
+    if (!connection->idle) continue;
+    connection->reset_idle = by_reset;
+    eventfd_write(connection->wake.fd(), 1);
+  }
+}
+
+void Proxy::reap(bool all) {
+  std::list<std::unique_ptr<Connection>> ended;
+  {
+    const std::scoped_lock lock(connections_mutex_);
+    for (auto at = connections_.begin(); at != connections_.end();) {
+      const auto next = std::next(at);
+      if (all || (*at)->finished) ended.splice(ended.end(), connections_, at);
+      at = next;
+    }
+  }
+  for (const auto& connection : ended) connection->thread.join();
+}
+
+void Proxy::accept_loop(Listener& listener) {
+  while (!stopping_) {
+    int fd = -1;
+    {
+      const std::scoped_lock lock(listeners_mutex_);
+      const AcceptMode mode = accept_;
+      if (mode != AcceptMode::refuse && mode != AcceptMode::blackhole) fd = listener.socket.fd();
+    }
+    pollfd ready[2] = {{listener.wake.fd(), POLLIN, 0}, {fd, POLLIN, 0}};
+    if (poll(ready, 2, -1) < 0) continue;
+    eventfd_t count = 0;
+    eventfd_read(listener.wake.fd(), &count);
+    if (stopping_) return;
+    sockaddr_in peer{};
+    socklen_t length = sizeof peer;
+    Socket socket;
+    {
+      // Under the lock: the listening socket may have been exchanged meanwhile.
+      const std::scoped_lock lock(listeners_mutex_);
+      const AcceptMode mode = accept_;
+      if (mode == AcceptMode::refuse || mode == AcceptMode::blackhole) continue;
+      socket = Socket(
+          accept4(listener.socket.fd(), reinterpret_cast<sockaddr*>(&peer), &length, SOCK_CLOEXEC));
+    }
+    if (!socket) continue;
+    char ip[INET_ADDRSTRLEN];
+    inet_ntop(AF_INET, &peer.sin_addr, ip, sizeof ip);
+    admit(listener, std::move(socket), ip);
+    reap(false);
+  }
+}
+
+void Proxy::admit(Listener& listener, Socket socket, const std::string& peer_ip) {
+  const int on = 1;
+  setsockopt(socket.fd(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  const int id = ++next_connection_;
+  auto connection =
+      std::make_unique<Connection>(id, std::move(socket), listener.kube_only, peer_ip);
+  observer_.change([&](Observations& seen) {
+    ConnectionRecord& record = seen.connections[id];
+    record.id = id;
+    record.accepted_at = std::chrono::steady_clock::now();
+  });
+  epoll_event event{};
+  event.events = EPOLLRDHUP | EPOLLET;
+  event.data.u64 = static_cast<std::uint64_t>(id);
+  epoll_ctl(watch_epoll_, EPOLL_CTL_ADD, connection->fd, &event);
+  Connection& raw = *connection;
+  const std::scoped_lock lock(connections_mutex_);
+  connections_.push_back(std::move(connection));
+  raw.thread = std::thread([this, &raw] { run(raw); });
+}
+
+void Proxy::watch_peers() {
+  for (;;) {
+    epoll_event events[64];
+    const int count = epoll_wait(watch_epoll_, events, 64, -1);
+    const auto now = std::chrono::steady_clock::now();
+    for (int i = 0; i < count; ++i) {
+      const int id = static_cast<int>(events[i].data.u64);
+      if (id == 0) return;
+      if ((events[i].events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) == 0) continue;
+      observer_.change([&](Observations& seen) {
+        ConnectionRecord& record = seen.connections[id];
+        if (!record.peer_ended_at) record.peer_ended_at = now;
+      });
+    }
+  }
+}
+
+void Proxy::run(Connection& connection) {
+  std::string error;
+  try {
+    serve(connection);
+  } catch (const ConnectionLost& lost) {
+    error = lost.what;
+  } catch (const std::exception& thrown) {
+    error = std::string("handler: ") + thrown.what();
+  }
+  observer_.change([&](Observations& seen) {
+    ConnectionRecord& record = seen.connections[connection.id];
+    record.open = false;
+    record.closed_at = std::chrono::steady_clock::now();
+    record.error = error;
+    if (!error.empty() && !record.handshaken) ++seen.handshakes_failed;
+  });
+  connection.finished = true;
+}
+
+void Proxy::serve(Connection& connection) {
+  // Whoever leaves this function closes the socket: nobody else may touch it then.
+  struct Closing {
+    Connection& of;
+    Observer& observer;
+    ~Closing() {
+      pollfd state{of.fd, POLLRDHUP, 0};
+      if (poll(&state, 1, 0) > 0) {
+        observer.change([&](Observations& seen) {
+          ConnectionRecord& record = seen.connections[of.id];
+          if (!record.peer_ended_at) record.peer_ended_at = std::chrono::steady_clock::now();
+        });
+      }
+      const std::scoped_lock lock(of.mutex);
+      of.open = false;
+    }
+  };
+  const AcceptMode mode = accept_;
+  if (mode == AcceptMode::close || mode == AcceptMode::reset || mode == AcceptMode::silent) {
+    const Closing closing{connection, observer_};
+    if (mode == AcceptMode::reset) {
+      const struct linger at_once { 1, 0 };
+      setsockopt(connection.fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+    } else if (mode == AcceptMode::silent) {
+      char byte[512];
+      while (recv(connection.fd, byte, sizeof byte, 0) > 0) continue;  // until somebody gives up
+    }
+    const std::scoped_lock lock(connection.mutex);
+    connection.open = false;
+    connection.socket = Socket();
+    return;
+  }
+
+  const ClientHello hello =
+      read_client_hello(connection.fd, static_cast<int>(options_.detect_timeout.count()));
+  const bool kube = connection.kube_only || hello.sni.starts_with(kKubePrefix);
+  observer_.change([&](Observations& seen) {
+    ConnectionRecord& record = seen.connections[connection.id];
+    record.kube = kube && hello.is_tls;
+    record.sni = hello.sni;
+    record.alpn_offered = hello.alpn;
+  });
+  ContextPtr context;
+  {
+    const std::scoped_lock lock(mutex_);
+    context = kube ? kube_context_ : web_context_;
+  }
+  TlsStream stream(std::move(connection.socket), context, hello.bytes, connection.wake.fd());
+  const Closing closing{connection, observer_};
+  if (!hello.is_tls) throw ConnectionLost{"no ClientHello came"};
+  if (kube && !kube_enabled_) throw ConnectionLost{"the kube service is off"};
+  if (mode == AcceptMode::alert) {
+    const char record[7] = {21, 3, 3, 0, 2, 2, static_cast<char>(alert_.load())};
+    stream.write_plain(std::string_view(record, sizeof record));
+    stream.linger(kLingerMs);
+    throw ConnectionLost{"alert on command"};
+  }
+  try {
+    stream.accept();
+  } catch (const ConnectionLost&) {
+    stream.linger(kLingerMs);  // the alert must arrive
+    throw;
+  }
+  const std::unique_ptr<X509, decltype(&X509_free)> client(SSL_get1_peer_certificate(stream.ssl()),
+                                                           X509_free);
+  observer_.change([&](Observations& seen) {
+    ConnectionRecord& record = seen.connections[connection.id];
+    record.handshaken = true;
+    record.resumed = SSL_session_reused(stream.ssl()) == 1;
+    record.tls_version = SSL_get_version(stream.ssl());
+    record.cipher = SSL_get_cipher_name(stream.ssl());
+    const unsigned char* alpn = nullptr;
+    unsigned length = 0;
+    SSL_get0_alpn_selected(stream.ssl(), &alpn, &length);
+    if (length > 0) record.alpn.assign(reinterpret_cast<const char*>(alpn), length);
+    if (client) {
+      record.client_serial = serial_of(client.get());
+      // On the server's side the chain lacks the leaf.
+      record.peer_certificates =
+          1 + std::max(0, sk_X509_num(SSL_get_peer_cert_chain(stream.ssl())));
+    }
+    if (kube) ++(record.resumed ? seen.kube_handshakes_resumed : seen.kube_handshakes_full);
+  });
+  if (kube) {
+    serve_kube(connection, stream);
+  } else {
+    serve_web(connection, stream);
+  }
+}
+
+void Proxy::serve_kube(Connection& connection, TlsStream& stream) {
+  for (;;) {
+    connection.idle = true;
+    const bool readable = stream.wait_readable(static_cast<int>(options_.idle_limit.count()));
+    connection.idle = false;
+    if (!readable) {
+      if (stream.woken() && connection.reset_idle) {
+        stream.reset();
+      } else {
+        stream.close_write();
+      }
+      return;
+    }
+    Request request;
+    bool complete = false;
+    std::string malformed;
+    try {
+      complete = read_request(stream, request);
+      if (!complete) break;
+    } catch (const ConnectionLost& lost) {
+      malformed = lost.what;
+    }
+    const int id = ++next_request_;
+    ++connection.requests;
+    const bool authorization = request.has("Authorization");
+    if (!request.raw_head.empty()) {
+      observer_.change([&](Observations& seen) {
+        ConnectionRecord& of = seen.connections[connection.id];
+        ++of.requests;
+        ++seen.request_count;
+        if (authorization) ++seen.authorization_seen;
+        RequestRecord record;
+        record.id = id;
+        record.connection = connection.id;
+        record.kube = true;
+        record.raw_head = request.raw_head;
+        record.method = request.method;
+        record.target = request.target;
+        record.client_serial = of.client_serial;
+        record.at = std::chrono::steady_clock::now();
+        seen.requests.push_back(std::move(record));
+        if (seen.requests.size() > kRemembered) seen.requests.pop_front();
+      });
+    }
+    if (!malformed.empty()) {
+      answer(stream, 400, "text/plain; charset=utf-8", "400 Bad Request",
+             {{"Connection", "close"}});
+      stream.linger(kLingerMs);
+      throw ConnectionLost{malformed};
+    }
+    bool drop = false;
+    const bool asked_to_close = same_text(request.header("Connection"), "close");
+    const bool keep = serve_kube_request(connection, stream, request, id, drop);
+    observer_.change([&](Observations& seen) {
+      for (auto at = seen.requests.rbegin(); at != seen.requests.rend(); ++at) {
+        if (at->id != id) continue;
+        at->done = true;
+        break;
+      }
+    });
+    if (drop) return;
+    if (!keep || asked_to_close) break;
+  }
+  stream.linger(kLingerMs);
+}
+
+bool Proxy::serve_kube_request(Connection& connection, TlsStream& stream, Request& request, int id,
+                               bool& drop) {
+  Script script;
+  bool by_path = false;
+  {
+    const std::scoped_lock lock(mutex_);
+    script = script_;
+    by_path = routes_by_path(options_.server_version);
+  }
+  if (script) {
+    Exchange exchange{stream, request, connection.id, id, connection.requests};
+    switch (script(exchange)) {
+      case Verdict::pass:
+        break;
+      case Verdict::keep:
+        return true;
+      case Verdict::close:
+        return false;
+      case Verdict::drop:
+        drop = true;
+        return false;
+    }
+  }
+
+  std::optional<ClientIdentity> identity;
+  const std::unique_ptr<X509, decltype(&X509_free)> client(SSL_get1_peer_certificate(stream.ssl()),
+                                                           X509_free);
+  if (client) identity = read_identity(client.get());
+  const int certificates =
+      client ? 1 + std::max(0, sk_X509_num(SSL_get_peer_cert_chain(stream.ssl()))) : 0;
+  std::string kube_cluster;
+  const Handler* handler = nullptr;
+  auto refusal = check_caller(identity, certificates, request, connection.peer_ip);
+  if (!refusal) {
+    refusal = route(request, *identity, by_path, options_.cluster_name, kube_cluster);
+  }
+  if (!refusal) {
+    for (const auto& cluster : options_.clusters) {
+      if (cluster.name == kube_cluster) handler = &cluster.handler;
+    }
+    if (handler == nullptr) {
+      refusal = Refusal{Refusal::Form::status, 404, "NotFound",
+                        "Kubernetes cluster \"" + kube_cluster + "\" not found"};
+    }
+  }
+  append_forwarded(request, connection.peer_ip);
+  if (!refusal) refusal = impersonate(request, *identity);
+  if (refusal) {
+    if (request.method == "GET" && request.path == "/version" &&
+        refusal->form == Refusal::Form::status) {
+      refusal->form = Refusal::Form::plain;
+      refusal->code = 500;
+    }
+    return answer_refusal(stream, request, *refusal);
+  }
+  observer_.change([&](Observations& seen) {
+    for (auto at = seen.requests.rbegin(); at != seen.requests.rend(); ++at) {
+      if (at->id != id) continue;
+      at->kube_cluster = kube_cluster;
+      at->user = request.user;
+      at->groups = request.groups;
+      break;
+    }
+  });
+  return (*handler)(stream, request);
+}
+
+std::string Proxy::ping_body(bool find, bool wrong_cluster) const {
+  namespace json = boost::json;
+  const std::scoped_lock lock(mutex_);
+  const std::string web_listen = "0.0.0.0:" + std::to_string(web_port_);
+  json::object kube{{"enabled", kube_enabled_.load()},
+                    {"listen_addr", "0.0.0.0:" + std::to_string(kube_port())}};
+  if (!options_.tls_routing && options_.announce_kube_addr) {
+    kube["public_addr"] = options_.host + ":" + std::to_string(kube_port_);
+  }
+  json::object ssh{{"listen_addr", "0.0.0.0:3023"},
+                   {"tunnel_listen_addr", "0.0.0.0:3024"},
+                   {"web_listen_addr", web_listen},
+                   {"dial_timeout", 30'000'000'000}};
+  if (options_.announce_public_addr) ssh["public_addr"] = address();
+  json::object auth{{"type", find ? "" : "local"}};
+  if (find) {
+    auth["signature_algorithm_suite"] = "balanced-v1";
+  } else {
+    auth["second_factor"] = "optional";
+    auth["signature_algorithm_suite"] = 2;
+  }
+  json::object body{{"auth", std::move(auth)},
+                    {"proxy", json::object{{"kube", std::move(kube)},
+                                           {"ssh", std::move(ssh)},
+                                           {"db", json::object{}},
+                                           {"tls_routing_enabled", options_.tls_routing}}},
+                    {"server_version", options_.server_version},
+                    {"min_client_version", "16.0.0-aa"},
+                    {"cluster_name", wrong_cluster ? "other.example.com" : options_.cluster_name},
+                    {"edition", "community"},
+                    {"fips", false}};
+  if (!find) body["automatic_upgrades"] = false;
+  return json::serialize(body);
+}
+
+void Proxy::serve_web(Connection& connection, TlsStream& stream) {
+  for (;;) {
+    connection.idle = true;
+    const bool readable = stream.wait_readable(static_cast<int>(options_.idle_limit.count()));
+    connection.idle = false;
+    Request request;
+    if (!readable || !read_request(stream, request)) break;
+    observer_.change([&](Observations& seen) {
+      ++seen.web_request_count;
+      ++seen.connections[connection.id].requests;
+      RequestRecord record;
+      record.id = ++next_request_;
+      record.connection = connection.id;
+      record.raw_head = request.raw_head;
+      record.method = request.method;
+      record.target = request.target;
+      record.at = std::chrono::steady_clock::now();
+      seen.requests.push_back(std::move(record));
+      if (seen.requests.size() > kRemembered) seen.requests.pop_front();
+    });
+    read_body(stream, request);
+    std::string path = request.path;
+    if (path.starts_with("/v1/")) path.erase(0, 3);
+    const bool ping = path == "/webapi/ping" || path.starts_with("/webapi/ping/");
+    const bool find = path == "/webapi/find";
+    const PingMode mode = ping_;
+    if ((!ping && !find) || mode == PingMode::not_found) {
+      answer(stream, 404, "application/json", trace_error("path not found"));
+    } else if (mode == PingMode::error_500) {
+      answer(stream, 500, "application/json", trace_error("internal error on command"));
+    } else if (mode == PingMode::garbage) {
+      answer(stream, 200, "application/json", "{\"cluster_name\": \"root.exa\x01 <html>");
+    } else if (mode == PingMode::hang) {
+      while (ping_ == PingMode::hang && !stream.peer_ended() && !stopping_) {
+        stream.wait_readable(20);
+      }
+      break;
+    } else {
+      answer(stream, 200, "application/json", ping_body(find, mode == PingMode::wrong_cluster));
+    }
+    if (same_text(request.header("Connection"), "close")) break;
+  }
+  stream.linger(kLingerMs);
+}
+
+}  // namespace lab

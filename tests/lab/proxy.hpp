@@ -1,0 +1,175 @@
+// The lab's Teleport Proxy: web service and kube service, on one port (TLS routing) or on two, with
+// observation and misbehaviour on command. One thread per connection, blocking OpenSSL; written
+// from the data-path specification, sections 2, 3 and 5. All public calls are thread-safe.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <list>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "tests/lab/http.hpp"
+#include "tests/lab/observations.hpp"
+#include "tests/lab/pki.hpp"
+#include "tests/lab/tbot_directory.hpp"
+#include "tests/lab/tls_stream.hpp"
+
+namespace lab {
+
+struct KubeCluster {
+  std::string name;
+  Handler handler;
+};
+
+struct ProxyOptions {
+  bool tls_routing = true;  // false: the kube service has a port of its own
+  std::string cluster_name = "root.example.com";
+  std::string server_version = "17.4.2";
+  std::vector<KubeCluster> clusters;
+  KeyKind key_kind = KeyKind::ecdsa;
+  std::string host = "127.0.0.1";    // of the public addresses in the ping reply
+  bool announce_public_addr = true;  // false: ping has no ssh.public_addr
+  bool announce_kube_addr = true;    // false: separate mode gives kube.listen_addr only
+  std::uint16_t port = 0;            // web; kept over restarts once known
+  std::uint16_t kube_port = 0;       // separate mode
+  std::chrono::milliseconds idle_limit{30'000};
+  std::chrono::milliseconds detect_timeout{10'000};  // first bytes of a connection
+};
+
+// How connections are taken in.
+enum class AcceptMode {
+  normal,
+  refuse,     // connection refused; the port stays ours
+  blackhole,  // SYNs are dropped: a connect gets no answer
+  silent,     // TCP connects, then nothing
+  close,      // accepted and closed at once
+  reset,      // accepted and reset at once
+  alert,      // ClientHello read, answered by the alert of set_alert()
+};
+
+enum class PingMode { normal, error_500, garbage, hang, wrong_cluster, not_found };
+
+// One request in the hands of a script.
+struct Exchange {
+  Stream& stream;
+  Request& request;    // as received: path still with its route prefix
+  int connection = 0;  // ids of the observation
+  int id = 0;
+  std::size_t on_connection = 0;  // 1 for the first request of its connection
+};
+enum class Verdict {
+  pass,   // serve it as usual
+  keep,   // answered by the script, body read: the connection goes on
+  close,  // answered or not: close_notify, linger, close
+  drop,   // close the socket at once, whatever is unread
+};
+using Script = std::function<Verdict(Exchange&)>;
+
+class Proxy {
+ public:
+  explicit Proxy(ProxyOptions options);  // starts listening
+  ~Proxy();
+  Proxy(const Proxy&) = delete;
+  Proxy& operator=(const Proxy&) = delete;
+
+  std::uint16_t port() const { return web_port_; }
+  std::uint16_t kube_port() const { return options_.tls_routing ? web_port_ : kube_port_; }
+  std::string address() const;  // host:port of the web service
+  std::string web_ca_pem() const;
+
+  // --- Certificates -----------------------------------------------------------------------------
+  // A client certificate by the user CA that signs now.
+  Issued issue(const ClientSpec& spec) const;
+  // A client certificate that no CA here trusts.
+  static Issued issue_foreign(const ClientSpec& spec);
+  // What tbot would get now: a certificate for `spec` with the routes that the kind wants (v1:
+  // first of `kube_clusters`), and the current CAs. Empty `kube_clusters`: all of this proxy's.
+  TbotMaterial renew(TbotKind kind, ClientSpec spec = {},
+                     std::vector<std::string> kube_clusters = {}) const;
+  // Goes to a phase of the rotation: new connections meet the certificate and the trust of it.
+  void rotate(RotationPhase phase);
+  void add_leaf_cluster(const std::string& name);
+  // Serves this instead of the proper certificate; nothing: the proper one again.
+  void serve_certificate(std::optional<Issued> certificate);
+
+  // --- Observation ------------------------------------------------------------------------------
+  Observations seen() const { return observer_.snapshot(); }
+  bool wait_for(const std::function<bool(const Observations&)>& predicate,
+                std::chrono::milliseconds patience = std::chrono::seconds(20)) const {
+    return observer_.wait_for(predicate, patience);
+  }
+
+  // --- Faults -----------------------------------------------------------------------------------
+  // Sees every request of the kube service after it was recorded and before anything is checked.
+  void on_request(Script script);
+  void set_accept(AcceptMode mode);
+  void set_alert(int description) { alert_ = description; }
+  void set_ping(PingMode mode) { ping_ = mode; }
+  void set_server_version(const std::string& version);
+  void set_kube_enabled(bool enabled) { kube_enabled_ = enabled; }
+  // Connections that wait for a request, by close_notify and FIN, or by RST.
+  void close_idle(bool by_reset = false);
+  // Everything at once, as a proxy that ends: no drain.
+  void close_all();
+  void stop();   // closes the port and every connection
+  void start();  // on the same ports again
+  void restart() {
+    stop();
+    start();
+  }
+
+ private:
+  struct Listener;
+  struct Connection;
+
+  std::vector<std::string> public_hosts() const;
+  void rebuild_contexts();
+  void accept_loop(Listener& listener);
+  void admit(Listener& listener, Socket socket, const std::string& peer_ip);
+  void run(Connection& connection);
+  void serve(Connection& connection);
+  void serve_kube(Connection& connection, TlsStream& stream);
+  bool serve_kube_request(Connection& connection, TlsStream& stream, Request& request, int id,
+                          bool& drop);
+  void serve_web(Connection& connection, TlsStream& stream);
+  std::string ping_body(bool find, bool wrong_cluster) const;
+  void reap(bool all);
+  void watch_peers();
+
+  ProxyOptions options_;
+  std::uint16_t web_port_ = 0;
+  std::uint16_t kube_port_ = 0;
+  Observer observer_;
+
+  mutable std::mutex mutex_;  // options_.server_version, pki_, contexts, script_
+  Pki pki_;
+  Issued web_certificate_;
+  std::optional<Issued> served_;
+  ContextPtr web_context_;
+  ContextPtr kube_context_;
+  Script script_;
+
+  std::atomic<AcceptMode> accept_{AcceptMode::normal};
+  std::atomic<PingMode> ping_{PingMode::normal};
+  std::atomic<int> alert_{40};
+  std::atomic<bool> kube_enabled_{true};
+  std::atomic<bool> stopping_{false};
+  std::atomic<int> next_connection_{0};
+  std::atomic<int> next_request_{0};
+
+  std::mutex listeners_mutex_;  // listeners_ and their sockets
+  std::vector<std::unique_ptr<Listener>> listeners_;
+  std::mutex connections_mutex_;
+  std::list<std::unique_ptr<Connection>> connections_;
+  int watch_epoll_ = -1;  // sees peers that go, whatever their threads do
+  std::thread watcher_;
+};
+
+}  // namespace lab
