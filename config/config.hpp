@@ -69,7 +69,8 @@ struct Limits {
   std::size_t max_header_bytes = 64 * 1024;   // request line and header block
   std::size_t max_header_fields = 96;         // at most 256
   std::size_t max_upstream_connections = 1024;  // per service and worker, busy and idle
-  std::size_t max_idle_upstream_connections = 8;  // per service and worker
+  // Per service and worker. Fewer than there are clients at once means TLS handshakes per request.
+  std::size_t max_idle_upstream_connections = 128;
   std::size_t buffer_memory_bytes = 256u << 20;  // read buffers over all workers
 };
 
