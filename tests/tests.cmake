@@ -37,3 +37,5 @@ if(behaviour_sources)
   add_dependencies(behaviour_tests kubelane)
   gtest_discover_tests(behaviour_tests DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT 300)
 endif()
+
+add_test(NAME layering COMMAND python3 ${CMAKE_SOURCE_DIR}/tests/layering_test.py)
