@@ -1,0 +1,46 @@
+#include "proxy/http/route_path.hpp"
+
+#include <gtest/gtest.h>
+
+namespace kubelane::http {
+namespace {
+
+TEST(LocalPrefix, IsReadableAndInjective) {
+  EXPECT_EQ(local_prefix("prod"), "/prod");
+  EXPECT_EQ(local_prefix("arn:aws:eks:eu-west-1:1:cluster/prod"),
+            "/arn:aws:eks:eu-west-1:1:cluster~2Fprod");
+  EXPECT_EQ(local_prefix("a%2Fb"), "/a~252Fb");
+  EXPECT_EQ(local_prefix(".."), "/~2E.");
+  EXPECT_EQ(local_prefix("a~b"), "/a~7Eb");
+  EXPECT_NE(local_prefix("a/b"), local_prefix("a~2Fb"));
+}
+
+TEST(FirstSegment, IsDecodedOnce) {
+  EXPECT_EQ(first_segment("/arn%3Aaws/api")->name, "arn:aws");
+  EXPECT_EQ(first_segment("/arn%3Aaws/api")->length, 10u);
+  EXPECT_EQ(first_segment("/a%252F")->name, "a%2F");
+  EXPECT_EQ(first_segment("/prod")->length, 5u);
+  EXPECT_FALSE(first_segment("/"));
+  EXPECT_FALSE(first_segment("//prod"));
+  EXPECT_FALSE(first_segment("/a%2"));
+  EXPECT_FALSE(first_segment("/a%zz"));
+  EXPECT_FALSE(first_segment("prod/"));
+}
+
+// Vectors of data-path spec sections 1.6, 3 and 11.
+TEST(TeleportPrefix, MatchesTheSpecification) {
+  EXPECT_EQ(teleport_prefix("tele.blackmesa.gov", "a"),
+            "/v1/teleport/dGVsZS5ibGFja21lc2EuZ292/YQ");
+  EXPECT_EQ(teleport_prefix("root.example.com", "my-kube"),
+            "/v1/teleport/cm9vdC5leGFtcGxlLmNvbQ/bXkta3ViZQ");
+  const auto route = parse_teleport_prefix("/v1/teleport/cm9vdC5leGFtcGxlLmNvbQ/bXkta3ViZQ");
+  ASSERT_TRUE(route);
+  EXPECT_EQ(route->teleport_cluster, "root.example.com");
+  EXPECT_EQ(route->kube_cluster, "my-kube");
+  EXPECT_FALSE(parse_teleport_prefix("/v1/teleport/cm9vdC5leGFtcGxlLmNvbQ"));
+  EXPECT_FALSE(parse_teleport_prefix("/v1/teleport/*/a"));
+  EXPECT_FALSE(parse_teleport_prefix("/api"));
+}
+
+}  // namespace
+}  // namespace kubelane::http
