@@ -24,6 +24,24 @@ std::string encode(std::string_view bytes, std::string_view alphabet) {
   return text;
 }
 
+std::optional<std::string> decode(std::string_view text, std::string_view alphabet) {
+  if (text.size() % 4 == 1) return std::nullopt;
+  std::string bytes;
+  unsigned bits = 0;
+  int held = 0;
+  for (const char c : text) {
+    const std::size_t value = alphabet.find(c);
+    if (value == std::string_view::npos) return std::nullopt;
+    bits = (bits << 6) | static_cast<unsigned>(value);
+    held += 6;
+    if (held >= 8) {
+      held -= 8;
+      bytes += static_cast<char>((bits >> held) & 0xff);
+    }
+  }
+  return bytes;
+}
+
 }  // namespace
 
 std::string base64(std::string_view bytes) {
@@ -34,22 +52,11 @@ std::string base64(std::string_view bytes) {
 
 std::string base64url(std::string_view bytes) { return encode(bytes, kUrl); }
 
-std::optional<std::string> from_base64url(std::string_view text) {
-  if (text.size() % 4 == 1) return std::nullopt;
-  std::string bytes;
-  unsigned bits = 0;
-  int held = 0;
-  for (const char c : text) {
-    const std::size_t value = kUrl.find(c);
-    if (value == std::string_view::npos) return std::nullopt;
-    bits = (bits << 6) | static_cast<unsigned>(value);
-    held += 6;
-    if (held >= 8) {
-      held -= 8;
-      bytes += static_cast<char>((bits >> held) & 0xff);
-    }
-  }
-  return bytes;
+std::optional<std::string> from_base64url(std::string_view text) { return decode(text, kUrl); }
+
+std::optional<std::string> from_base64(std::string_view text) {
+  while (text.ends_with('=')) text.remove_suffix(1);
+  return decode(text, kStandard);
 }
 
 }  // namespace lab

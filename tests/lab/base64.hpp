@@ -12,4 +12,7 @@ std::string base64url(std::string_view bytes);  // URL alphabet, no padding
 // Of unpadded URL-alphabet text; nothing when it is not that.
 std::optional<std::string> from_base64url(std::string_view text);
 
+// Of standard-alphabet text, padding optional; nothing when it is not that.
+std::optional<std::string> from_base64(std::string_view text);
+
 }  // namespace lab
