@@ -17,9 +17,9 @@ class BodyFramer {
   BodyFramer(BodyKind kind, std::uint64_t content_length) noexcept;
 
   struct Scan {
-    std::size_t bytes = 0;     // from the front of the input: body, to be passed on verbatim
-    bool trailers = false;     // chunked: the last-chunk line is within `bytes`, trailers follow
-    const char* bad = nullptr; // malformed: a literal that says how; nothing may pass any more
+    std::size_t bytes = 0;      // from the front of the input: body, to be passed on verbatim
+    bool trailers = false;      // chunked: the last-chunk line is within `bytes`, trailers follow
+    const char* bad = nullptr;  // malformed: a literal that says how; nothing may pass any more
   };
 
   // Consumes from the front of `input`. After `trailers` the caller collects the section up to its
@@ -43,8 +43,18 @@ class BodyFramer {
 
  private:
   enum class State : std::uint8_t {
-    done, length, until_close,
-    size_first, size, extension, size_lf, data, data_cr, data_lf, trailers, bad
+    done,
+    length,
+    until_close,
+    size_first,
+    size,
+    extension,
+    size_lf,
+    data,
+    data_cr,
+    data_lf,
+    trailers,
+    bad
   };
   State state_ = State::done;
   BodyKind kind_ = BodyKind::none;

@@ -1,5 +1,6 @@
 #include "proxy/http/field.hpp"
 
+#include <algorithm>
 #include <array>
 
 namespace kubelane::http {
@@ -26,6 +27,7 @@ struct Known {
   FieldId id;
 };
 
+// Sorted by length, so that a name meets only those of its own length.
 constexpr std::array known_fields = {
     Known{"te", FieldId::te},
     Known{"host", FieldId::host},
@@ -33,6 +35,7 @@ constexpr std::array known_fields = {
     Known{"cookie", FieldId::cookie},
     Known{"expect", FieldId::expect},
     Known{"origin", FieldId::origin},
+    Known{"alt-svc", FieldId::alt_svc},
     Known{"trailer", FieldId::trailer},
     Known{"upgrade", FieldId::upgrade},
     Known{"forwarded", FieldId::x_forwarded},
@@ -43,41 +46,58 @@ constexpr std::array known_fields = {
     Known{"content-type", FieldId::content_type},
     Known{"authorization", FieldId::authorization},
     Known{"content-length", FieldId::content_length},
+    Known{"http2-settings", FieldId::http2_settings},
     Known{"impersonate-user", FieldId::impersonate_user},
     Known{"proxy-connection", FieldId::proxy_connection},
     Known{"impersonate-group", FieldId::impersonate_group},
     Known{"transfer-encoding", FieldId::transfer_encoding},
     Known{"proxy-authenticate", FieldId::proxy_authenticate},
     Known{"proxy-authorization", FieldId::proxy_authorization},
+    Known{"strict-transport-security", FieldId::strict_transport_security},
 };
+
+static_assert(std::ranges::is_sorted(known_fields, {},
+                                     [](const Known& known) { return known.name.size(); }));
+
+constexpr std::size_t longest_name = known_fields.back().name.size();
+
+// first_of_length[n]: index of the first name of n or more bytes.
+constexpr auto first_of_length = [] {
+  std::array<std::uint8_t, longest_name + 2> first{};
+  std::uint8_t at = 0;
+  for (std::size_t length = 0; length < first.size(); ++length) {
+    while (at < known_fields.size() && known_fields[at].name.size() < length) ++at;
+    first[length] = at;
+  }
+  return first;
+}();
+
+FieldId family(std::string_view name) noexcept {
+  switch (lower(name.front())) {
+    case 'i':
+      return begins_lower(name, "impersonate-") ? FieldId::impersonate : FieldId::other;
+    case 'p':
+      return begins_lower(name, "proxy-") ? FieldId::proxy_other : FieldId::other;
+    case 't':
+      return begins_lower(name, "teleport-") ? FieldId::teleport : FieldId::other;
+    case 'x':
+      if (begins_lower(name, "x-forwarded-")) return FieldId::x_forwarded;
+      return begins_lower(name, "x-teleport-") ? FieldId::teleport : FieldId::other;
+    default:
+      return FieldId::other;
+  }
+}
 
 }  // namespace
 
 FieldId identify(std::string_view name) noexcept {
   if (name.empty()) return FieldId::other;
-  switch (lower(name.front())) {
-    case 'i':
-      if (begins_lower(name, "impersonate-")) {
-        if (equals_lower(name, "impersonate-user")) return FieldId::impersonate_user;
-        if (equals_lower(name, "impersonate-group")) return FieldId::impersonate_group;
-        return FieldId::impersonate;
-      }
-      return FieldId::other;
-    case 'x':
-      if (begins_lower(name, "x-forwarded-") || equals_lower(name, "x-real-ip"))
-        return FieldId::x_forwarded;
-      if (begins_lower(name, "x-teleport-")) return FieldId::teleport;
-      return FieldId::other;
-    default:
-      break;
+  if (name.size() <= longest_name) {
+    const std::size_t end = first_of_length[name.size() + 1];
+    for (std::size_t at = first_of_length[name.size()]; at < end; ++at)
+      if (equals_lower(name, known_fields[at].name)) return known_fields[at].id;
   }
-  if (begins_lower(name, "teleport-")) return FieldId::teleport;
-  for (const Known& known : known_fields) {
-    if (known.name.size() < name.size()) continue;
-    if (known.name.size() > name.size()) break;  // sorted by length
-    if (equals_lower(name, known.name)) return known.id;
-  }
-  return FieldId::other;
+  return family(name);
 }
 
 bool iequals(std::string_view left, std::string_view right) noexcept {

@@ -8,10 +8,11 @@
 
 namespace kubelane::http {
 
-// Names that some rule mentions; everything else is `other`. The three families match by prefix.
+// Names that some rule mentions; everything else is `other`. The four families match by prefix.
 enum class FieldId : std::uint8_t {
   other,
   accept,
+  alt_svc,
   authorization,
   connection,
   content_length,
@@ -19,7 +20,8 @@ enum class FieldId : std::uint8_t {
   cookie,
   expect,
   host,
-  impersonate,        // Impersonate-*, other than the two below
+  http2_settings,
+  impersonate,  // Impersonate-*, other than the two below
   impersonate_group,
   impersonate_user,
   keep_alive,
@@ -27,13 +29,15 @@ enum class FieldId : std::uint8_t {
   proxy_authenticate,
   proxy_authorization,
   proxy_connection,
+  proxy_other,  // Proxy-*, other than the three above
+  strict_transport_security,
   te,
-  teleport,           // Teleport-* and X-Teleport-*
+  teleport,  // Teleport-* and X-Teleport-*
   trailer,
   transfer_encoding,
   upgrade,
   user_agent,
-  x_forwarded,        // X-Forwarded-*, X-Real-IP, Forwarded
+  x_forwarded,  // X-Forwarded-*, X-Real-IP, Forwarded
 };
 
 struct Field {

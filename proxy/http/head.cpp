@@ -1,8 +1,9 @@
 #include "proxy/http/head.hpp"
 
-#include <llhttp.h>
-
 #include <algorithm>
+#include <cstring>
+
+#include <llhttp.h>
 
 namespace kubelane::http {
 namespace {
@@ -11,30 +12,50 @@ using Kind = HeadVerdict::Kind;
 
 HeadVerdict bad(const char* reason) noexcept { return {Kind::bad, 0, reason}; }
 
-// RFC 9110 section 5.6.2.
-constexpr std::array<bool, 256> make_token_table() {
+constexpr std::array<bool, 256> make_table(std::string_view extra) {
   std::array<bool, 256> table{};
   for (int c = 'a'; c <= 'z'; ++c) table[static_cast<std::size_t>(c)] = true;
   for (int c = 'A'; c <= 'Z'; ++c) table[static_cast<std::size_t>(c)] = true;
   for (int c = '0'; c <= '9'; ++c) table[static_cast<std::size_t>(c)] = true;
-  for (const char c : std::string_view("!#$%&'*+-.^_`|~")) table[static_cast<unsigned char>(c)] = true;
+  for (const char c : extra) table[static_cast<unsigned char>(c)] = true;
   return table;
 }
-constexpr std::array<bool, 256> token_table = make_token_table();
+// RFC 9110 section 5.6.2.
+constexpr std::array<bool, 256> token_table = make_table("!#$%&'*+-.^_`|~");
+// What a host name, an IP literal and a port consist of (RFC 3986 section 3.2.2), without user
+// information and list separators.
+constexpr std::array<bool, 256> host_table = make_table("-._~%[]:");
 
-bool is_token(std::string_view text) noexcept {
-  if (text.empty()) return false;
+bool consists_of(const std::array<bool, 256>& table, std::string_view text) noexcept {
   for (const char c : text)
-    if (!token_table[static_cast<unsigned char>(c)]) return false;
-  return true;
+    if (!table[static_cast<unsigned char>(c)]) return false;
+  return !text.empty();
 }
 
+bool is_token(std::string_view text) noexcept { return consists_of(token_table, text); }
+
 // A field value: visible ASCII, obs-text, space and tab (RFC 9110 section 5.5).
+bool is_value_byte(char c) noexcept {
+  const auto byte = static_cast<unsigned char>(c);
+  return (byte >= 0x20 && byte != 0x7f) || byte == '\t';
+}
+
 bool is_value(std::string_view text) noexcept {
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if ((byte < 0x20 && byte != '\t') || byte == 0x7f) return false;
+  // Eight bytes at a time: values are most of a head. A tab only leads to the slow path.
+  constexpr std::uint64_t ones = 0x0101010101010101;
+  constexpr std::uint64_t high = 0x8080808080808080;
+  std::size_t at = 0;
+  for (; at + 8 <= text.size(); at += 8) {
+    std::uint64_t word;
+    std::memcpy(&word, text.data() + at, 8);
+    const std::uint64_t control = (word - 0x20 * ones) & ~word;
+    const std::uint64_t del = word ^ (0x7f * ones);
+    if (((control | ((del - ones) & ~del)) & high) == 0) continue;
+    for (std::size_t i = at; i < at + 8; ++i)
+      if (!is_value_byte(text[i])) return false;
   }
+  for (; at < text.size(); ++at)
+    if (!is_value_byte(text[at])) return false;
   return true;
 }
 
@@ -53,21 +74,17 @@ std::string_view trim(std::string_view text) noexcept {
 }
 
 // llhttp as second opinion: what it refuses is refused, whatever our own reading says.
-int stop_at_body(llhttp_t*) { return HPE_PAUSED; }
+int stop_at_body(llhttp_t*) noexcept { return HPE_PAUSED; }
 
-const llhttp_settings_t& settings() {
-  static const llhttp_settings_t instance = [] {
-    llhttp_settings_t made;
-    llhttp_settings_init(&made);
-    made.on_headers_complete = stop_at_body;
-    return made;
-  }();
-  return instance;
-}
+constinit const llhttp_settings_t settings = [] {
+  llhttp_settings_t made{};
+  made.on_headers_complete = stop_at_body;
+  return made;
+}();
 
 bool llhttp_accepts(std::string_view head, llhttp_type_t type) noexcept {
   llhttp_t parser;
-  llhttp_init(&parser, type, &settings());
+  llhttp_init(&parser, type, &settings);
   return llhttp_execute(&parser, head.data(), head.size()) == HPE_PAUSED;
 }
 
@@ -78,22 +95,28 @@ struct Framing {
   bool chunked = false;
 };
 
-// Reads the field lines between the start line and the empty line. Returns a reason when malformed.
+// Reads the field lines: from behind the start line through the empty line, every line ended by
+// CRLF (find_end has seen to it). Returns a reason when malformed.
 template <class Head>
 const char* read_fields(std::string_view lines, std::size_t limit, Head& head, Framing& framing,
                         bool& too_many) noexcept {
   head.field_count = 0;
-  while (!lines.empty()) {
-    const std::size_t end = lines.find("\r\n");
-    const std::string_view line = lines.substr(0, end);
-    lines.remove_prefix(end + 2);
-    if (line.empty()) continue;  // only the last, by construction
-    if (line.front() == ' ' || line.front() == '\t') return "folded header line";
-    const std::size_t colon = line.find(':');
-    if (colon == std::string_view::npos) return "header line without a colon";
-    const std::string_view field_name = line.substr(0, colon);
-    if (!is_token(field_name)) return "illegal character in a header name";
-    const std::string_view value = trim(line.substr(colon + 1));
+  const char* at = lines.data();
+  const char* const end = at + lines.size() - 2;  // the empty line
+  while (at != end) {
+    const char* colon = at;
+    while (token_table[static_cast<unsigned char>(*colon)]) ++colon;  // stops at CR at the latest
+    if (*colon != ':' || colon == at) {
+      if (*at == ' ' || *at == '\t') return "folded header line";
+      if (*colon == '\r') return "header line without a colon";
+      return "illegal character in a header name";
+    }
+    const char* const newline =
+        static_cast<const char*>(std::memchr(colon, '\n', static_cast<std::size_t>(end - colon)));
+    const std::string_view field_name(at, static_cast<std::size_t>(colon - at));
+    const std::string_view value =
+        trim({colon + 1, static_cast<std::size_t>(newline - 1 - (colon + 1))});
+    at = newline + 1;
     if (!is_value(value)) return "control character in a header value";
     if (head.field_count == limit) {
       too_many = true;
@@ -105,7 +128,7 @@ const char* read_fields(std::string_view lines, std::size_t limit, Head& head, F
     field.id = identify(field_name);
     if (field.id == FieldId::content_length) {
       if (++framing.content_lengths > 1) return "more than one Content-Length";
-      if (value.empty() || value.size() > 18) return "Content-Length is not a plain number";
+      if (value.empty() || value.size() > 19) return "Content-Length is not a plain number";
       std::uint64_t length = 0;
       for (const char c : value) {
         if (c < '0' || c > '9') return "Content-Length is not a plain number";
@@ -123,21 +146,22 @@ const char* read_fields(std::string_view lines, std::size_t limit, Head& head, F
   return nullptr;
 }
 
-// Scans new bytes for the empty line. `scanned` moves to the last line begin that is still open.
+// Scans new bytes for the empty line. `scanned` moves to the first byte that is not looked at yet.
+// What is wrong within the limit is bad, everything beyond it is too large: the verdict must not
+// depend on how the bytes arrive.
 HeadVerdict find_end(std::string_view buffer, std::size_t& scanned, std::size_t limit) noexcept {
+  const std::string_view within = buffer.substr(0, limit);
   for (;;) {
-    const std::size_t newline = buffer.find('\n', scanned);
+    const std::size_t newline = within.find('\n', scanned);
     if (newline == std::string_view::npos) {
-      scanned = buffer.size();
+      scanned = within.size();
       if (buffer.size() > limit) return {Kind::too_large, 0, "head too large"};
       return {};
     }
     if (newline == 0 || buffer[newline - 1] != '\r') return bad("line that does not end with CRLF");
+    if (newline == 1) return bad("empty line where a message should begin");
     scanned = newline + 1;
-    const bool empty = newline >= 3 && buffer[newline - 2] == '\n';
-    if (!empty) continue;
-    if (scanned > limit) return {Kind::too_large, 0, "head too large"};
-    return {Kind::done, scanned, ""};
+    if (buffer[newline - 2] == '\n') return {Kind::done, scanned, ""};
   }
 }
 
@@ -157,6 +181,20 @@ Nominations read_connection(Fields fields) noexcept {
     found.upgrade = found.upgrade || list_contains(field.value, "upgrade");
   }
   return found;
+}
+
+// Protocols that would carry further requests past our rules: h2c, HTTP/2.0, TLS/1.0.
+bool carries_http(std::string_view upgrade) noexcept {
+  while (!upgrade.empty()) {
+    const std::size_t comma = upgrade.find(',');
+    const std::string_view protocol = trim(upgrade.substr(0, comma));
+    const std::string_view protocol_name = protocol.substr(0, protocol.find('/'));
+    for (const std::string_view refused : {"h2c", "h2", "http", "tls"})
+      if (iequals(protocol_name, refused)) return true;
+    if (comma == std::string_view::npos) break;
+    upgrade.remove_prefix(comma + 1);
+  }
+  return false;
 }
 
 // Splits an absolute-form target (RFC 9112 section 3.2.2). False: not http(s) or empty authority.
@@ -209,8 +247,8 @@ HeadVerdict HeadParser::request(std::string_view buffer, RequestHead& head) noex
 
   Framing framing;
   bool too_many = false;
-  const char* reason = read_fields(text.substr(line_end + 2), std::min(limits_.max_fields, max_fields),
-                                   head, framing, too_many);
+  const char* reason = read_fields(
+      text.substr(line_end + 2), std::min(limits_.max_fields, max_fields), head, framing, too_many);
   if (reason != nullptr) return bad(reason);
   if (too_many) return {Kind::too_large, 0, "too many header fields"};
 
@@ -218,6 +256,7 @@ HeadVerdict HeadParser::request(std::string_view buffer, RequestHead& head) noex
   head.expect_continue = false;
   head.te_trailers = false;
   bool upgrade_field = false;
+  bool upgrade_refused = false;
   for (const Field& field : head.fields()) {
     switch (field.id) {
       case FieldId::host:
@@ -231,14 +270,15 @@ HeadVerdict HeadParser::request(std::string_view buffer, RequestHead& head) noex
         head.te_trailers = head.te_trailers || list_contains(field.value, "trailers");
         break;
       case FieldId::upgrade:
-        upgrade_field = !field.value.empty();
+        upgrade_field = upgrade_field || !field.value.empty();
+        upgrade_refused = upgrade_refused || carries_http(field.value);
         break;
       default:
         break;
     }
   }
   if (host == nullptr) return bad("Host is missing");
-  if (host->value.empty() || !is_target(host->value)) return bad("malformed Host");
+  if (!consists_of(host_table, host->value)) return bad("malformed Host");
   head.authority = host->value;
 
   std::string_view path = head.target;
@@ -254,15 +294,16 @@ HeadVerdict HeadParser::request(std::string_view buffer, RequestHead& head) noex
   }
   const std::size_t question = path.find('?');
   head.path = path.substr(0, question);
+  if (head.path.empty()) head.path = "/";  // http://host, http://host?query
   head.query = question == std::string_view::npos ? std::string_view{} : path.substr(question);
 
   const Nominations connection = read_connection(head.fields());
   head.keep_alive = !connection.close;
-  head.upgrade = upgrade_field && connection.upgrade;
+  head.upgrade = upgrade_field && connection.upgrade && !upgrade_refused;
   head.content_length = framing.length;
-  head.body = framing.chunked                                      ? BodyKind::chunked
+  head.body = framing.chunked                                     ? BodyKind::chunked
               : framing.content_lengths > 0 && framing.length > 0 ? BodyKind::length
-                                                                   : BodyKind::none;
+                                                                  : BodyKind::none;
   if (!llhttp_accepts(text, HTTP_REQUEST)) return bad("malformed request");
   return {Kind::done, end.bytes + skipped, ""};
 }
@@ -283,20 +324,21 @@ HeadVerdict HeadParser::response(std::string_view buffer, std::string_view reque
     if (line[i] < '0' || line[i] > '9') return bad("malformed status code");
     head.status = head.status * 10 + (line[i] - '0');
   }
-  if (head.status < 100 || (line.size() > 12 && line[12] != ' ')) return bad("malformed status line");
+  if (head.status < 100 || (line.size() > 12 && line[12] != ' '))
+    return bad("malformed status line");
   head.reason = line.size() > 13 ? line.substr(13) : std::string_view{};
   if (!is_value(head.reason)) return bad("control character in the reason phrase");
 
   Framing framing;
   bool too_many = false;
-  const char* reason = read_fields(text.substr(line_end + 2), std::min(limits_.max_fields, max_fields),
-                                   head, framing, too_many);
+  const char* reason = read_fields(
+      text.substr(line_end + 2), std::min(limits_.max_fields, max_fields), head, framing, too_many);
   if (reason != nullptr) return bad(reason);
   if (too_many) return {Kind::too_large, 0, "too many header fields"};
 
   const Nominations connection = read_connection(head.fields());
-  head.keep_alive = head.minor_version == 1 ? !connection.close
-                                            : connection.keep_alive && !connection.close;
+  head.keep_alive =
+      head.minor_version == 1 ? !connection.close : connection.keep_alive && !connection.close;
   head.content_length = framing.length;
   // RFC 9112 section 6.3.
   if (request_method == "HEAD" || head.status < 200 || head.status == 204 || head.status == 304) {

@@ -21,31 +21,34 @@ enum class BodyKind : std::uint8_t { none, length, chunked, until_close };
 
 // Slices point into the buffer given to the parser and live as long as its bytes stay in place.
 struct RequestHead {
-  std::string_view method;     // upper-case token as received, e.g. "GET", any extension method too
-  std::string_view target;     // as received
-  std::string_view path;       // target up to '?', after scheme and authority of an absolute-form
+  std::string_view method;  // token as received, e.g. "GET"; one that llhttp knows
+  std::string_view target;  // as received
+  std::string_view
+      path;  // target up to '?', after scheme and authority of an absolute-form; never empty
   std::string_view query;      // from '?' to the end, the '?' included; empty when there is none
   std::string_view authority;  // value of Host
   std::array<Field, max_fields> field_array;
   std::size_t field_count = 0;
   BodyKind body = BodyKind::none;
   std::uint64_t content_length = 0;  // for BodyKind::length
-  bool keep_alive = true;       // HTTP/1.1 without `Connection: close`
-  bool upgrade = false;         // Upgrade field present and nominated by Connection
+  bool keep_alive = true;            // HTTP/1.1 without `Connection: close`
+  // Upgrade field present and nominated by Connection. Not for h2c, HTTP/x and TLS/x: inside such a
+  // tunnel further requests would pass unseen, so they are served without the upgrade.
+  bool upgrade = false;
   bool expect_continue = false;
-  bool te_trailers = false;     // TE: trailers, nominated or not
+  bool te_trailers = false;  // TE: trailers, nominated or not
 
   Fields fields() const noexcept { return {field_array.data(), field_count}; }
 };
 
 struct ResponseHead {
-  int status = 0;              // 100 to 999
-  std::string_view reason;     // may be empty
+  int status = 0;           // 100 to 999
+  std::string_view reason;  // may be empty
   std::array<Field, max_fields> field_array;
   std::size_t field_count = 0;
-  BodyKind body = BodyKind::none;    // decided with the request's method (RFC 9112 section 6.3)
+  BodyKind body = BodyKind::none;  // decided with the request's method (RFC 9112 section 6.3)
   std::uint64_t content_length = 0;
-  bool keep_alive = true;            // the connection may be used again after the body
+  bool keep_alive = true;  // the connection may be used again after the body
   int minor_version = 1;
 
   Fields fields() const noexcept { return {field_array.data(), field_count}; }
@@ -59,8 +62,8 @@ struct HeadLimits {
 struct HeadVerdict {
   enum class Kind : std::uint8_t { need_more, done, bad, too_large, version };
   Kind kind = Kind::need_more;
-  std::size_t bytes = 0;        // done: length of the head, blank line included
-  const char* reason = "";      // bad: a literal for the Status message and the log
+  std::size_t bytes = 0;    // done: length of the head, blank line included
+  const char* reason = "";  // bad: a literal for the Status message and the log
 };
 
 // Finds the end of a head in a growing buffer without reading any byte twice, then parses once.
@@ -73,8 +76,8 @@ class HeadParser {
   // lines before a request line are skipped (RFC 9112 section 2.2) and counted in `bytes`.
   HeadVerdict request(std::string_view buffer, RequestHead& head) noexcept;
 
-  // `request_method` is needed for the body's kind: HEAD and CONNECT differ. Interim (1xx) heads are
-  // returned like any other, with BodyKind::none; 101 has BodyKind::none too.
+  // `request_method` is needed for the body's kind: HEAD and CONNECT differ. Interim (1xx) heads
+  // are returned like any other, with BodyKind::none; 101 has BodyKind::none too.
   HeadVerdict response(std::string_view buffer, std::string_view request_method,
                        ResponseHead& head) noexcept;
 

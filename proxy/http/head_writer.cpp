@@ -11,7 +11,48 @@ namespace {
 class Out {
  public:
   explicit Out(std::span<char> area) noexcept : area_(area) {}
+
   void put(std::string_view text) noexcept {
+    flush_lines();
+    append(text);
+  }
+
+  void field(std::string_view field_name, std::string_view value) noexcept {
+    put(field_name);
+    append(": ");
+    append(value);
+    append("\r\n");
+  }
+
+  // A field of a received head. Neighbouring lines of the plain form "Name: value" are copied
+  // together; other spacing is made plain.
+  void received(const Field& field) noexcept {
+    const char* const name_end = field.name.data() + field.name.size();
+    const char* const value_end = field.value.data() + field.value.size();
+    if (field.value.data() != name_end + 2 || name_end[1] != ' ' || *value_end != '\r') {
+      this->field(field.name, field.value);
+      return;
+    }
+    if (field.name.data() != lines_end_) {
+      flush_lines();
+      lines_begin_ = field.name.data();
+    }
+    lines_end_ = value_end + 2;
+  }
+
+  Result<std::size_t> finish() noexcept {
+    put("\r\n");
+    if (full_) return Error{Code::internal, Side::self, Retry::no, 0, "head does not fit"};
+    return size_;
+  }
+
+ private:
+  void flush_lines() noexcept {
+    if (lines_begin_ == nullptr) return;
+    append({lines_begin_, static_cast<std::size_t>(lines_end_ - lines_begin_)});
+    lines_begin_ = lines_end_ = nullptr;
+  }
+  void append(std::string_view text) noexcept {
     if (text.size() > area_.size() - size_) {
       full_ = true;
       return;
@@ -19,21 +60,12 @@ class Out {
     if (!text.empty()) std::memcpy(area_.data() + size_, text.data(), text.size());
     size_ += text.size();
   }
-  void field(std::string_view field_name, std::string_view value) noexcept {
-    put(field_name);
-    put(": ");
-    put(value);
-    put("\r\n");
-  }
-  Result<std::size_t> finish() const noexcept {
-    if (full_) return Error{Code::internal, Side::self, Retry::no, 0, "head does not fit"};
-    return size_;
-  }
 
- private:
   std::span<char> area_;
   std::size_t size_ = 0;
   bool full_ = false;
+  const char* lines_begin_ = nullptr;  // lines of the received head that wait to be copied
+  const char* lines_end_ = nullptr;
 };
 
 // Connection names other fields than the usual three: worth a closer look.
@@ -80,10 +112,12 @@ bool collect_nominated(Fields fields, Nominated& nominated) noexcept {
 bool hop_by_hop(FieldId id) noexcept {
   switch (id) {
     case FieldId::connection:
+    case FieldId::http2_settings:
     case FieldId::keep_alive:
     case FieldId::proxy_connection:
     case FieldId::proxy_authenticate:
     case FieldId::proxy_authorization:
+    case FieldId::proxy_other:
     case FieldId::te:
     case FieldId::upgrade:
       return true;
@@ -104,9 +138,11 @@ Result<std::size_t> write_request_head(const RequestHead& head, const RequestEdi
   to.put(head.method);
   to.put(" ");
   if (head.path == "*") {
-    to.put("*");
+    to.put(edits.upstream_prefix);
+    to.put(edits.upstream_prefix.empty() ? "*" : "/");
   } else {
-    const std::string_view path = head.path.substr(std::min(edits.strip_path_bytes, head.path.size()));
+    const std::string_view path =
+        head.path.substr(std::min(edits.strip_path_bytes, head.path.size()));
     to.put(edits.upstream_prefix);
     to.put(path.empty() ? std::string_view("/") : path);
   }
@@ -126,48 +162,56 @@ Result<std::size_t> write_request_head(const RequestHead& head, const RequestEdi
       case FieldId::x_forwarded:
         break;
       case FieldId::upgrade:
-        if (head.upgrade) to.field(field.name, field.value);
+        if (head.upgrade) to.received(field);
         break;
       default:
-        if (!hop_by_hop(field.id)) to.field(field.name, field.value);
+        if (!hop_by_hop(field.id)) to.received(field);
         break;
     }
   }
   if (head.te_trailers) to.put("TE: trailers\r\n");
   if (head.upgrade) to.put("Connection: Upgrade\r\n");
   for (const Field& field : edits.add) to.field(field.name, field.value);
-  to.put("\r\n");
   return to.finish();
 }
 
 Result<std::size_t> write_response_head(const ResponseHead& head, const ResponseEdits& edits,
                                         std::span<char> out) noexcept {
   const bool switching = head.status == 101;
+  const bool never_body = head.status < 200 || head.status == 204;
   Nominated nominated;
   if (!switching && !collect_nominated(head.fields(), nominated))
     return Error{Code::bad_head, Side::upstream, Retry::no, 0, "too many Connection fields"};
   Out to(out);
-  const char code[] = {'H', 'T', 'T', 'P', '/', '1', '.', '1', ' ',
+  const char code[] = {'H',
+                       'T',
+                       'T',
+                       'P',
+                       '/',
+                       '1',
+                       '.',
+                       '1',
+                       ' ',
                        static_cast<char>('0' + head.status / 100),
                        static_cast<char>('0' + head.status / 10 % 10),
-                       static_cast<char>('0' + head.status % 10), ' '};
+                       static_cast<char>('0' + head.status % 10),
+                       ' '};
   to.put({code, sizeof code});
   to.put(head.reason);
   to.put("\r\n");
   for (const Field& field : head.fields()) {
     if (!switching) {
-      if (hop_by_hop(field.id)) continue;
-      if (nominated.count > 0 && nominated.contains(field.name) &&
-          field.id != FieldId::content_length && field.id != FieldId::transfer_encoding)
+      if (hop_by_hop(field.id) || field.id == FieldId::alt_svc ||
+          field.id == FieldId::strict_transport_security)
         continue;
-      // Meant for the Proxy's own name, not for a loopback address.
-      if (iequals(field.name, "alt-svc") || iequals(field.name, "strict-transport-security"))
-        continue;
+      const bool framing =
+          field.id == FieldId::content_length || field.id == FieldId::transfer_encoding;
+      if (framing && never_body) continue;
+      if (nominated.count > 0 && !framing && nominated.contains(field.name)) continue;
     }
-    to.field(field.name, field.value);
+    to.received(field);
   }
   if (edits.close) to.put("Connection: close\r\n");
-  to.put("\r\n");
   return to.finish();
 }
 

@@ -14,20 +14,23 @@
 namespace kubelane::http {
 
 struct RequestEdits {
-  std::size_t strip_path_bytes = 0;   // leading bytes of head.path that belong to the local route
-  std::string_view upstream_prefix;   // put before the rest of the path, e.g. /v1/teleport/x/y
-  std::string_view authority;         // value of Host toward the Proxy
-  std::span<const Field> add;         // appended at the end, e.g. default Impersonate-*
+  std::size_t strip_path_bytes = 0;  // leading bytes of head.path that belong to the local route
+  std::string_view upstream_prefix;  // put before the rest of the path, e.g. /v1/teleport/x/y
+  std::string_view authority;        // value of Host toward the Proxy
+  std::span<const Field> add;        // appended at the end, e.g. default Impersonate-*
 };
 
 // Writes the request head for the upstream into `out`; returns its length in bytes.
 // Dropped: Authorization, Proxy-Authorization, Cookie is kept; Teleport-* and X-Teleport-*;
-// X-Forwarded-*, X-Real-IP, Forwarded; hop-by-hop fields and what Connection nominates; TE other
-// than `trailers`. Kept for an upgrade: Upgrade and `Connection: Upgrade`. `Expect: 100-continue`,
-// Content-Length and Transfer-Encoding pass as they are. Everything else keeps order, case and
-// bytes. A path that becomes empty is written as "/".
+// X-Forwarded-*, X-Real-IP, Forwarded; hop-by-hop fields (Proxy-* and HTTP2-Settings too) and what
+// Connection nominates; TE other than `trailers`, which is written without a `Connection: TE`
+// because Go reads it without. Kept for an upgrade: Upgrade and `Connection: Upgrade`.
+// `Expect: 100-continue`, Content-Length, Transfer-Encoding and Trailer pass as they are.
+// Everything else keeps order, case and bytes. A path that becomes empty is written as "/"; the `*`
+// of OPTIONS stays inside its route: it is written as the route's root when there is a prefix.
 // Error: bad_head when Connection nominates a field that must not be dropped (Host,
-// Content-Length, Transfer-Encoding, Content-Type, Impersonate-*), internal when `out` is too small.
+// Content-Length, Transfer-Encoding, Content-Type, Impersonate-*), internal when `out` is too
+// small.
 Result<std::size_t> write_request_head(const RequestHead& head, const RequestEdits& edits,
                                        std::span<char> out) noexcept;
 
@@ -37,7 +40,10 @@ struct ResponseEdits {
 
 // Writes the response head for the local client. Status line and fields keep their bytes;
 // hop-by-hop fields go, except on 101, which keeps all. `Transfer-Encoding: chunked` stays, since
-// bodies pass verbatim. The version is always HTTP/1.1.
+// bodies pass verbatim, but not on 1xx and 204, which have no body to frame: there Content-Length
+// and Transfer-Encoding go (RFC 9110 section 8.6, RFC 9112 section 6.1). Alt-Svc and
+// Strict-Transport-Security are meant for the Proxy's name, not for a loopback address: they go.
+// The version is always HTTP/1.1.
 Result<std::size_t> write_response_head(const ResponseHead& head, const ResponseEdits& edits,
                                         std::span<char> out) noexcept;
 

@@ -9,9 +9,10 @@
 namespace kubelane::http {
 
 // "/" + the cluster's name, readable and stable. Bytes other than letters, digits and `. _ - :` are
-// written as `~XX` (upper-case hex), as are a leading dot and a name of dots only. No percent-escapes:
-// client-go decodes the path of `server:` and loses them. Distinct names give distinct paths.
-// Example: arn:aws:eks:eu-west-1:1:cluster/prod -> /arn:aws:eks:eu-west-1:1:cluster~2Fprod
+// written as `~XX` (upper-case hex), as are a leading dot and a name of dots only. No
+// percent-escapes: client-go decodes the path of `server:` and loses them. Distinct names give
+// distinct paths. Example: arn:aws:eks:eu-west-1:1:cluster/prod ->
+// /arn:aws:eks:eu-west-1:1:cluster~2Fprod
 std::string local_prefix(std::string_view cluster);
 
 // First segment of a request path. `length` counts the leading '/' and the segment as it stands;

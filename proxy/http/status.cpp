@@ -85,8 +85,8 @@ std::string json_status(const StatusAnswer& answer, std::string_view message) {
       R"({"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":)" +
       json_string(message) + R"(,"reason":)" + json_string(answer.reason);
   if (answer.retry_after) {
-    body += R"(,"details":{"retryAfterSeconds":)" + std::to_string(answer.retry_after->count()) +
-            "}";
+    body +=
+        R"(,"details":{"retryAfterSeconds":)" + std::to_string(answer.retry_after->count()) + "}";
   }
   return body + R"(,"code":)" + std::to_string(answer.code) + "}\n";
 }

@@ -12,11 +12,11 @@
 namespace kubelane::http {
 
 struct StatusAnswer {
-  int code = 500;                      // HTTP status and Status.code
-  std::string_view reason;             // metav1.StatusReason, e.g. "ServiceUnavailable"
-  std::string_view phrase;             // HTTP reason phrase
+  int code = 500;           // HTTP status and Status.code
+  std::string_view reason;  // metav1.StatusReason, e.g. "ServiceUnavailable"
+  std::string_view phrase;  // HTTP reason phrase
   std::optional<std::chrono::seconds> retry_after;
-  bool close = false;                  // the connection cannot be used again
+  bool close = false;  // the connection cannot be used again
 };
 
 // The table of architecture section 11: code, reason and Retry-After of an error.
