@@ -1,21 +1,20 @@
 #include "proxy/kube/kubeconfig.hpp"
 
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <memory>
+#include <system_error>
+
 #include <acl/libacl.h>
 #include <fcntl.h>
 #include <grp.h>
-#include <linux/openat2.h>
 #include <openssl/evp.h>
 #include <openssl/rand.h>
 #include <pwd.h>
 #include <sys/acl.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
-
-#include <algorithm>
-#include <cerrno>
-#include <memory>
-#include <system_error>
 
 #include "tls/socket.hpp"
 
@@ -44,8 +43,8 @@ std::string base64(std::string_view bytes) {
 // A YAML scalar: plain where every YAML reader agrees that it is a string, else double-quoted.
 std::string scalar(std::string_view text) {
   const auto safe = [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-           c == '-' || c == '.' || c == '_' || c == '/';
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
+           c == '.' || c == '_' || c == '/';
   };
   const bool letter_first = !text.empty() && ((text.front() >= 'a' && text.front() <= 'z') ||
                                               (text.front() >= 'A' && text.front() <= 'Z'));
@@ -71,35 +70,48 @@ std::string scalar(std::string_view text) {
   return out + "\"";
 }
 
-// The directory, created when it is missing. `secure`: no component may be a symbolic link.
+// Opens one component for passing through it. The last argument: a symbolic link may stand there.
+UniqueFd open_component(int parent, const std::string& name, bool follow) {
+  return UniqueFd(
+      ::openat(parent, name.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC | (follow ? 0 : O_NOFOLLOW)));
+}
+
+// The directory; missing components are made. Unless symlinks are `insecure`, none of them may be a
+// symbolic link: walking by hand with O_NOFOLLOW says the same as openat2(RESOLVE_NO_SYMLINKS), on
+// every kernel, and makes nothing behind a link either.
 Outcome<UniqueFd> open_directory(const Destination& destination) {
   const std::string& path = destination.path;
-  for (std::size_t at = 1; at != std::string::npos;) {
-    at = path.find('/', at);
-    const std::string part = path.substr(0, at);
-    if (::mkdir(part.c_str(), 0700) != 0 && errno != EEXIST && errno != EROFS && errno != EACCES)
-      return destination_failure(path, "cannot create " + part + ": " + sys_text(errno));
-    if (at != std::string::npos) ++at;
-  }
-  if (destination.symlinks != Destination::Symlinks::insecure) {
-    open_how how{};
-    how.flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC;
-    how.resolve = RESOLVE_NO_SYMLINKS;
-    UniqueFd fd(static_cast<int>(::syscall(SYS_openat2, AT_FDCWD, path.c_str(), &how, sizeof how)));
-    if (fd) return fd;
-    if (errno == ELOOP)
+  const bool follow = destination.symlinks == Destination::Symlinks::insecure;
+  UniqueFd at = open_component(AT_FDCWD, "/", true);
+  for (std::size_t begin = 0; at && begin < path.size();) {
+    std::size_t end = path.find('/', begin);
+    if (end == std::string::npos) end = path.size();
+    const std::string name = path.substr(begin, end - begin);
+    begin = end + 1;
+    if (name.empty()) continue;
+    UniqueFd next = open_component(at.get(), name, follow);
+    if (!next && errno == ENOENT) {
+      if (::mkdirat(at.get(), name.c_str(), 0700) != 0 && errno != EEXIST)
+        return destination_failure(path, "cannot create " + path.substr(0, end) + ": " +
+                                             sys_text(errno) +
+                                             "; create it, writable for this user");
+      next = open_component(at.get(), name, follow);
+    }
+    if (!next) {
+      const int error = errno;
+      struct stat status {};
+      if (::fstatat(at.get(), name.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0 &&
+          S_ISLNK(status.st_mode) && !follow)
+        return destination_failure(path, path.substr(0, end) +
+                                             " is a symbolic link, which could lead the kubeconfig "
+                                             "elsewhere; give the real path, or set symlinks: "
+                                             "insecure in the destination");
       return destination_failure(path,
-                                 "a part of this path is a symbolic link, which could lead the "
-                                 "kubeconfig elsewhere; use the real path, or set symlinks: "
-                                 "insecure in the destination");
-    const bool unsupported = errno == ENOSYS || errno == EPERM || errno == EINVAL;
-    if (!unsupported)
-      return destination_failure(path, "cannot open the directory: " + sys_text(errno));
-    if (destination.symlinks == Destination::Symlinks::secure)
-      return destination_failure(path, "symlinks: secure needs openat2, which this kernel or its "
-                                       "sandbox refuses; set symlinks: try-secure");
+                                 "cannot enter " + path.substr(0, end) + ": " + sys_text(error));
+    }
+    at = std::move(next);
   }
-  UniqueFd fd(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  UniqueFd fd(::openat(at.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!fd) return destination_failure(path, "cannot open the directory: " + sys_text(errno));
   return fd;
 }
@@ -109,45 +121,75 @@ struct AclFree {
 };
 using AclPtr = std::unique_ptr<std::remove_pointer_t<acl_t>, AclFree>;
 
-// Looks up a reader's numeric id. Numbers stand for themselves.
-bool find_id(const Destination::Reader& reader, id_t& id) {
+// A reader's numeric id as text; numbers stand for themselves. Empty: there is no such account.
+std::string find_id(const Destination::Reader& reader) {
   const std::string& text = reader.user.empty() ? reader.group : reader.user;
-  if (!text.empty() && text.find_first_not_of("0123456789") == std::string::npos) {
-    id = static_cast<id_t>(std::stoul(text));
-    return true;
-  }
+  id_t id = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), id);
+  if (error == std::errc{} && end == text.data() + text.size()) return text;
   if (!reader.user.empty()) {
-    const passwd* entry = ::getpwnam(reader.user.c_str());
-    if (entry != nullptr) id = entry->pw_uid;
-    return entry != nullptr;
+    const passwd* entry = ::getpwnam(text.c_str());
+    return entry == nullptr ? std::string() : std::to_string(entry->pw_uid);
   }
-  const group* entry = ::getgrnam(reader.group.c_str());
-  if (entry != nullptr) id = entry->gr_gid;
-  return entry != nullptr;
+  const group* entry = ::getgrnam(text.c_str());
+  return entry == nullptr ? std::string() : std::to_string(entry->gr_gid);
 }
 
-// Owner as given, readers r (and x on a directory), nobody else. Empty string: done.
-std::string set_acl(int fd, const Destination& destination, bool directory) {
-  const AclPtr base(::acl_from_text(directory ? "u::rwx,g::---,o::---" : "u::rw-,g::---,o::---"));
-  if (!base) return "cannot make an ACL: " + sys_text(errno);
-  acl_t acl = base.get();
-  for (const Destination::Reader& reader : destination.readers) {
-    id_t id = 0;
-    const std::string who =
-        reader.user.empty() ? "group " + reader.group : "user " + reader.user;
-    if (!find_id(reader, id)) return "reader: there is no " + who;
-    acl_entry_t entry = nullptr;
-    acl_permset_t permissions = nullptr;
-    if (::acl_create_entry(&acl, &entry) != 0 ||
-        ::acl_set_tag_type(entry, reader.user.empty() ? ACL_GROUP : ACL_USER) != 0 ||
-        ::acl_set_qualifier(entry, &id) != 0 || ::acl_get_permset(entry, &permissions) != 0 ||
-        ::acl_clear_perms(permissions) != 0 || ::acl_add_perm(permissions, ACL_READ) != 0 ||
-        (directory && ::acl_add_perm(permissions, ACL_EXECUTE) != 0))
-      return "cannot make an ACL for " + who + ": " + sys_text(errno);
+std::string permission_text(unsigned bits) {
+  return {(bits & 4u) != 0 ? 'r' : '-', (bits & 2u) != 0 ? 'w' : '-', (bits & 1u) != 0 ? 'x' : '-'};
+}
+
+// What the owning group may do. Beside readers the group bits of the mode are the ACL's mask.
+unsigned owning_group_bits(int fd, mode_t mode) {
+  unsigned bits = (mode >> 3) & 7u;
+  const AclPtr acl(::acl_get_fd(fd));
+  acl_entry_t entry = nullptr;
+  for (int which = ACL_FIRST_ENTRY; acl && ::acl_get_entry(acl.get(), which, &entry) == 1;
+       which = ACL_NEXT_ENTRY) {
+    acl_tag_t tag = ACL_UNDEFINED_TAG;
+    acl_permset_t set = nullptr;
+    if (::acl_get_tag_type(entry, &tag) != 0 || tag != ACL_GROUP_OBJ) continue;
+    if (::acl_get_permset(entry, &set) != 0) continue;
+    for (const unsigned bit : {4u, 2u, 1u})
+      if (::acl_get_perm(set, bit) != 1) bits &= ~bit;
   }
-  if (::acl_calc_mask(&acl) != 0) return "cannot make an ACL: " + sys_text(errno);
-  if (::acl_set_fd(fd, acl) != 0)
-    return "cannot set ACLs here: " + sys_text(errno);
+  return bits;
+}
+
+// Gives the readers `r` on the file, or `r-x` on the directory. On the file nobody else has
+// anything; on the directory owner, group and others keep what they have, because it may serve
+// others too. Empty string: done, or nothing to do.
+std::string grant_readers(int fd, const Destination& destination, bool directory) {
+  struct stat status {};
+  if (::fstat(fd, &status) != 0) return "cannot read permissions: " + sys_text(errno);
+  std::string text = "u::rw-,g::---,o::---";
+  if (directory)
+    text = "u::" + permission_text((status.st_mode >> 6) & 7u) +
+           ",g::" + permission_text(owning_group_bits(fd, status.st_mode)) +
+           ",o::" + permission_text(status.st_mode & 7u);
+  std::vector<std::string> seen;
+  for (const Destination::Reader& reader : destination.readers) {
+    const std::string id = find_id(reader);
+    if (id.empty())
+      return "there is no " +
+             (reader.user.empty() ? "group " + reader.group : "user " + reader.user) + " (readers)";
+    std::string entry = (reader.user.empty() ? ",g:" : ",u:") + id + (directory ? ":r-x" : ":r--");
+    if (std::find(seen.begin(), seen.end(), entry) != seen.end()) continue;
+    text += entry;
+    seen.push_back(std::move(entry));
+  }
+  AclPtr wanted(::acl_from_text(text.c_str()));
+  acl_t raw = wanted.get();
+  if (!wanted || ::acl_calc_mask(&raw) != 0) return "cannot make an ACL: " + sys_text(errno);
+  if (raw != wanted.get()) {
+    (void)wanted.release();
+    wanted.reset(raw);
+  }
+  const AclPtr present(::acl_get_fd(fd));
+  if (present && ::acl_cmp(present.get(), wanted.get()) == 0) return {};
+  if (::acl_set_fd(fd, wanted.get()) != 0)
+    return std::string("cannot set ACLs on the ") + (directory ? "directory" : "file") + ": " +
+           sys_text(errno);
   return {};
 }
 
@@ -162,21 +204,46 @@ std::string random_suffix() {
   return text;
 }
 
-// The file's content when it is a regular file of ours with mode 0600 (ACLs widen the group bits).
-bool already_there(int directory, const std::string& text, bool with_acl) {
-  const UniqueFd fd(::openat(directory, file_name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
+// The file, when it is a regular one of ours that holds exactly this text and that nobody but its
+// readers can read.
+UniqueFd open_current(int directory, const std::string& text, bool with_readers) {
+  UniqueFd fd(::openat(directory, file_name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
   struct stat status {};
   if (!fd || ::fstat(fd.get(), &status) != 0 || !S_ISREG(status.st_mode) ||
       status.st_uid != ::geteuid() || status.st_nlink != 1 ||
       static_cast<std::size_t>(status.st_size) != text.size())
-    return false;
-  if (with_acl ? (status.st_mode & 0707) != 0600 || ::acl_extended_fd(fd.get()) != 1
-               : (status.st_mode & 0777) != 0600)
-    return false;
+    return UniqueFd();
+  // With readers the group bits are the ACL's mask.
+  const mode_t checked = with_readers ? 0737 : 0777;
+  if ((status.st_mode & checked) != 0600) return UniqueFd();
   std::string content(text.size(), '\0');
-  return ::read(fd.get(), content.data(), content.size()) ==
-             static_cast<ssize_t>(content.size()) &&
-         content == text;
+  if (::read(fd.get(), content.data(), content.size()) != static_cast<ssize_t>(content.size()) ||
+      content != text)
+    return UniqueFd();
+  return fd;
+}
+
+// Who else could put another file in this one's place. Said, not refused: a volume of a Pod is
+// writable for all of its containers (mode 0777) by design.
+std::string replaceable_by(int directory) {
+  struct stat status {};
+  if (::fstat(directory, &status) != 0) return {};
+  if ((status.st_mode & 002u) != 0 && (status.st_mode & S_ISVTX) == 0)
+    return "every user may write to the directory and so replace the kubeconfig; chmod go-w it";
+  if (status.st_uid != ::geteuid() && status.st_uid != 0)
+    return "the directory belongs to uid " + std::to_string(status.st_uid) +
+           ", who may replace the kubeconfig";
+  return {};
+}
+
+// Writes all of it and waits for the disk. 0, or errno.
+int write_durably(int fd, const std::string& text) {
+  for (std::size_t at = 0; at < text.size();) {
+    const ssize_t written = ::write(fd, text.data() + at, text.size() - at);
+    if (written < 0 && errno != EINTR) return errno;
+    if (written > 0) at += static_cast<std::size_t>(written);
+  }
+  return ::fsync(fd) == 0 ? 0 : errno;
 }
 
 }  // namespace
@@ -192,10 +259,10 @@ std::string render(const Kubeconfig& kubeconfig) {
   }
   out += "contexts:\n";
   for (const KubeconfigCluster& cluster : kubeconfig.clusters) {
-    out += "- name: " + scalar(cluster.context) + "\n  context:\n    cluster: " +
-           scalar(cluster.context) + "\n    user: " + scalar(kubeconfig.user) + "\n";
-    if (!cluster.name_space.empty())
-      out += "    namespace: " + scalar(cluster.name_space) + "\n";
+    out += "- name: " + scalar(cluster.context) +
+           "\n  context:\n    cluster: " + scalar(cluster.context) +
+           "\n    user: " + scalar(kubeconfig.user) + "\n";
+    if (!cluster.name_space.empty()) out += "    namespace: " + scalar(cluster.name_space) + "\n";
   }
   if (!kubeconfig.clusters.empty())
     out += "current-context: " + scalar(kubeconfig.clusters.front().context) + "\n";
@@ -245,45 +312,40 @@ Outcome<WriteReport> write_kubeconfig(const Destination& destination, const std:
   Outcome<UniqueFd> opened = open_directory(destination);
   if (!opened) return opened.error();
   const int directory = opened->get();
-  struct stat status {};
-  if (::fstat(directory, &status) == 0 && (status.st_mode & 002) != 0 &&
-      (status.st_mode & S_ISVTX) == 0)
-    return destination_failure(path, "everybody may write to this directory; chmod 0700 it");
-  const bool with_acl =
+  const bool with_readers =
       !destination.readers.empty() && destination.acls != Destination::Acls::off;
-  if (!with_acl && status.st_uid == ::geteuid() && (status.st_mode & 0777) != 0700)
-    ::fchmod(directory, 0700);
-  if (already_there(directory, text, with_acl)) return report;
-  if (with_acl) {
-    if (const std::string problem = set_acl(directory, destination, true); !problem.empty()) {
-      if (destination.acls == Destination::Acls::required)
-        return destination_failure(path, problem + " (acls: required)");
-      report.warnings.push_back(problem);
-    }
+  const bool required = destination.acls == Destination::Acls::required;
+  if (std::string warning = replaceable_by(directory); !warning.empty())
+    report.warnings.push_back(std::move(warning));
+  // False: a failed `acls: required`.
+  const auto grant = [&](int fd, bool of_directory) {
+    std::string problem = with_readers ? grant_readers(fd, destination, of_directory) : "";
+    if (problem.empty()) return true;
+    if (report.warnings.empty() || report.warnings.back() != problem)
+      report.warnings.push_back(std::move(problem));
+    return !required;
+  };
+  const auto not_granted = [&] {
+    return destination_failure(
+        path, report.warnings.back() + "; acls: required wants it, acls: try would only warn");
+  };
+  if (!grant(directory, true)) return not_granted();
+  if (const UniqueFd current = open_current(directory, text, with_readers)) {
+    if (!grant(current.get(), false)) return not_granted();
+    return report;
   }
+
   const std::string temporary = std::string(".") + file_name + "." + random_suffix();
   UniqueFd fd(::openat(directory, temporary.c_str(),
                        O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
   if (!fd)
     return destination_failure(path, "cannot write the kubeconfig: " + sys_text(errno) +
                                          "; make the directory writable for this user");
-  int error = 0;
-  for (std::size_t at = 0; at < text.size() && error == 0;) {
-    const ssize_t written = ::write(fd.get(), text.data() + at, text.size() - at);
-    if (written < 0 && errno != EINTR) error = errno;
-    if (written > 0) at += static_cast<std::size_t>(written);
+  if (!grant(fd.get(), false)) {
+    ::unlinkat(directory, temporary.c_str(), 0);
+    return not_granted();
   }
-  if (error == 0 && with_acl) {
-    if (const std::string problem = set_acl(fd.get(), destination, false); !problem.empty()) {
-      if (destination.acls == Destination::Acls::required) {
-        ::unlinkat(directory, temporary.c_str(), 0);
-        return destination_failure(path, problem + " (acls: required)");
-      }
-      if (report.warnings.empty()) report.warnings.push_back(problem);
-    }
-  }
-  if (error == 0 && ::fsync(fd.get()) != 0) error = errno;
-  fd.reset();
+  int error = write_durably(fd.get(), text);
   // Rename replaces a symbolic link in place of the file, never what it points to.
   if (error == 0 && ::renameat(directory, temporary.c_str(), directory, file_name) != 0)
     error = errno;

@@ -37,14 +37,17 @@ Outcome<std::string> expand_context_name(const std::string& name_template,
 struct WriteReport {
   bool changed = false;  // false: the file already held exactly this, with the right mode
   std::string path;
-  std::vector<std::string> warnings;  // e.g. ACLs wanted (acls: try) but not possible
+  std::vector<std::string> warnings;  // ACLs wanted (acls: try) but not possible; others may write
 };
 
-// Writes kubeconfig.yaml into the destination: directory created 0700, file 0600 through a temporary
-// in the same directory, fsync and rename; not rewritten when nothing changed. tbot's `symlinks`
-// (secure: no component of the path may be a symlink; try-secure: the same where openat2 exists),
-// `acls` and `readers` (r on the file, r-x on the directory). A symlink in place of the file is
-// replaced, never followed. Failure: what, where, remedy.
+// Writes kubeconfig.yaml into the destination: missing directories are created 0700, the file is
+// 0600 through a temporary in the same directory, fsync and rename; not rewritten when nothing
+// changed. tbot's fields: `symlinks` (unless insecure, no component of the path may be a symlink),
+// `acls` and `readers` (r on the file, r-x on the directory; the directory's other permissions
+// stay). A symlink, a hard link, a FIFO or a foreign file in place of the file is replaced, never
+// followed. A directory in which others could replace the file is a warning only: volumes of a Pod
+// are like that. Failure: what, where, remedy. Blocks for the disk; control thread only (looks up
+// account names).
 Outcome<WriteReport> write_kubeconfig(const Destination& destination, const std::string& text);
 
 }  // namespace kubelane::kube
