@@ -70,7 +70,9 @@ std::string unknown_route(const Listener& listener, std::string_view path) {
     if (named++ > 0) message += ", ";
     message += route.local_prefix;
   }
-  return message + ". Use the server URL from kubelane's kubeconfig.";
+  return message +
+         ". Use the server URL from kubelane's kubeconfig; with `kubectl get --raw`, put the "
+         "cluster's path before the rest.";
 }
 
 }  // namespace

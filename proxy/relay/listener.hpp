@@ -33,7 +33,9 @@ struct Listener {
   std::vector<Route> routes;               // one with an empty prefix, or several with prefixes
   std::unordered_map<std::string, std::size_t> by_segment;  // "prod" -> index into routes
 
-  // The route of a path, or null. `strip_bytes`: how much of the path is the local prefix.
+  // The route of a path, or null. `strip_bytes`: how much of the path is the local prefix. The only
+  // cluster of a listener also answers without its prefix: `kubectl get --raw` drops the path of
+  // `server:`.
   const Route* find(std::string_view path, std::size_t& strip_bytes) const;
 };
 using ListenerPtr = std::shared_ptr<const Listener>;
