@@ -16,6 +16,12 @@ std::size_t Observations::open_kube_connections() const {
       }));
 }
 
+std::size_t Observations::idle_kube_connections() const {
+  return static_cast<std::size_t>(std::count_if(
+      connections.begin(), connections.end(),
+      [](const auto& each) { return each.second.open && each.second.kube && each.second.idle; }));
+}
+
 const RequestRecord* Observations::last_request(const std::string& target_end) const {
   const auto found = std::find_if(requests.rbegin(), requests.rend(), [&](const auto& request) {
     return request.kube && request.target.ends_with(target_end);

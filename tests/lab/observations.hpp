@@ -31,6 +31,7 @@ struct ConnectionRecord {
   std::string error;  // of the handshake or the framing; empty: none
   std::size_t requests = 0;
   bool open = true;
+  bool idle = false;  // waits for a request, the first included
   TimePoint accepted_at;
   std::optional<TimePoint> peer_ended_at;  // FIN or RST of the peer, even with bytes unread
   std::optional<TimePoint> closed_at;
@@ -64,6 +65,7 @@ struct Observations {
 
   std::size_t open_connections() const;       // both services
   std::size_t open_kube_connections() const;  // with a finished handshake
+  std::size_t idle_kube_connections() const;
   // Newest request on the kube service whose target ends so; null when there is none.
   const RequestRecord* last_request(const std::string& target_end) const;
 };

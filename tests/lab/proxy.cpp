@@ -27,13 +27,13 @@ namespace {
 constexpr std::string_view kKubePrefix = "kube-teleport-proxy-alpn.";
 constexpr std::size_t kRemembered = 20'000;  // requests in the observation
 constexpr int kLingerMs = 1000;
+constexpr int kBacklog = 512;
 
 [[noreturn]] void fail(const char* what) {
   throw std::runtime_error(std::string("lab proxy: ") + what + ": " + std::strerror(errno));
 }
 
-// Listens on 127.0.0.1. With `backlog` < 0 the port is only held: connections are refused.
-Socket bound_socket(std::uint16_t port, int backlog) {
+Socket bound_socket(std::uint16_t port) {
   Socket socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!socket) fail("socket");
   const int on = 1;
@@ -43,7 +43,6 @@ Socket bound_socket(std::uint16_t port, int backlog) {
   address.sin_port = htons(port);
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   if (bind(socket.fd(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) fail("bind");
-  if (backlog >= 0 && listen(socket.fd(), backlog) != 0) fail("listen");
   return socket;
 }
 
@@ -52,6 +51,18 @@ std::uint16_t port_of(const Socket& socket) {
   socklen_t length = sizeof address;
   getsockname(socket.fd(), reinterpret_cast<sockaddr*>(&address), &length);
   return ntohs(address.sin_port);
+}
+
+// Bound to the port by its number, if need be after a free one was found: only such a binding
+// outlives the end of listening, so that the port stays ours while connections are refused.
+Socket listening_socket(std::uint16_t& port) {
+  Socket socket = bound_socket(port);
+  if (port == 0) {
+    port = port_of(socket);
+    socket = bound_socket(port);
+  }
+  if (listen(socket.fd(), kBacklog) != 0) fail("listen");
+  return socket;
 }
 
 // Fills the accept queue of a listener, so that the kernel drops further SYNs.
@@ -295,13 +306,12 @@ void Proxy::set_accept(AcceptMode mode) {
   if (!deaf(old) && !deaf(mode)) return;
   for (const auto& listener : listeners_) {
     listener->fillers.clear();
-    // The old socket must go before the port can be taken again; SO_REUSEADDR does the rest.
-    listener->socket = Socket();
-    if (mode == AcceptMode::refuse) {
-      listener->socket = bound_socket(listener->port, -1);
-    } else {
-      listener->socket = bound_socket(listener->port, mode == AcceptMode::blackhole ? 0 : 512);
-      if (mode == AcceptMode::blackhole) listener->fillers = fill_backlog(listener->port);
+    shutdown(listener->socket.fd(), SHUT_RDWR);  // not listening, still bound
+    if (mode == AcceptMode::blackhole) {
+      listen(listener->socket.fd(), 0);
+      listener->fillers = fill_backlog(listener->port);
+    } else if (mode != AcceptMode::refuse) {
+      listen(listener->socket.fd(), kBacklog);
     }
     eventfd_write(listener->wake.fd(), 1);
   }
@@ -314,8 +324,8 @@ void Proxy::start() {
   const auto open = [this](bool kube_only, std::uint16_t& port) {
     auto listener = std::make_unique<Listener>();
     listener->kube_only = kube_only;
-    listener->socket = bound_socket(port, 512);
-    port = listener->port = port_of(listener->socket);
+    listener->socket = listening_socket(port);
+    listener->port = port;
     listener->thread = std::thread([this, raw = listener.get()] { accept_loop(*raw); });
     listeners_.push_back(std::move(listener));
   };
@@ -345,13 +355,16 @@ void Proxy::close_all() {
   }
 }
 
-void Proxy::close_idle(bool by_reset) {
+std::size_t Proxy::close_idle(bool by_reset) {
+  std::size_t count = 0;
   const std::scoped_lock lock(connections_mutex_);
   for (const auto& connection : connections_) {
     if (!connection->idle) continue;
     connection->reset_idle = by_reset;
     eventfd_write(connection->wake.fd(), 1);
+    ++count;
   }
+  return count;
 }
 
 void Proxy::reap(bool all) {
@@ -384,7 +397,7 @@ void Proxy::accept_loop(Listener& listener) {
     socklen_t length = sizeof peer;
     Socket socket;
     {
-      // Under the lock: the listening socket may have been exchanged meanwhile.
+      // Under the lock: the mode may have changed meanwhile.
       const std::scoped_lock lock(listeners_mutex_);
       const AcceptMode mode = accept_;
       if (mode == AcceptMode::refuse || mode == AcceptMode::blackhole) continue;
@@ -546,11 +559,20 @@ void Proxy::serve(Connection& connection) {
   }
 }
 
+bool Proxy::wait_for_request(Connection& connection, TlsStream& stream) {
+  const auto set_idle = [&](bool idle) {
+    connection.idle = idle;
+    observer_.change([&](Observations& seen) { seen.connections[connection.id].idle = idle; });
+  };
+  set_idle(true);
+  const bool readable = stream.wait_readable(static_cast<int>(options_.idle_limit.count()));
+  set_idle(false);
+  return readable;
+}
+
 void Proxy::serve_kube(Connection& connection, TlsStream& stream) {
   for (;;) {
-    connection.idle = true;
-    const bool readable = stream.wait_readable(static_cast<int>(options_.idle_limit.count()));
-    connection.idle = false;
+    const bool readable = wait_for_request(connection, stream);
     if (!readable) {
       if (stream.woken() && connection.reset_idle) {
         stream.reset();
@@ -716,9 +738,7 @@ std::string Proxy::ping_body(bool find, bool wrong_cluster) const {
 
 void Proxy::serve_web(Connection& connection, TlsStream& stream) {
   for (;;) {
-    connection.idle = true;
-    const bool readable = stream.wait_readable(static_cast<int>(options_.idle_limit.count()));
-    connection.idle = false;
+    const bool readable = wait_for_request(connection, stream);
     Request request;
     if (!readable || !read_request(stream, request)) break;
     observer_.change([&](Observations& seen) {

@@ -114,8 +114,9 @@ class Proxy {
   void set_ping(PingMode mode) { ping_ = mode; }
   void set_server_version(const std::string& version);
   void set_kube_enabled(bool enabled) { kube_enabled_ = enabled; }
-  // Connections that wait for a request, by close_notify and FIN, or by RST.
-  void close_idle(bool by_reset = false);
+  // Closes the connections that wait for a request, by close_notify and FIN, or by RST. Returns how
+  // many; a connection is idle a moment after its answer: wait for ConnectionRecord::idle first.
+  std::size_t close_idle(bool by_reset = false);
   // Everything at once, as a proxy that ends: no drain.
   void close_all();
   void stop();   // closes the port and every connection
@@ -134,6 +135,7 @@ class Proxy {
   void accept_loop(Listener& listener);
   void admit(Listener& listener, Socket socket, const std::string& peer_ip);
   void run(Connection& connection);
+  bool wait_for_request(Connection& connection, TlsStream& stream);
   void serve(Connection& connection);
   void serve_kube(Connection& connection, TlsStream& stream);
   bool serve_kube_request(Connection& connection, TlsStream& stream, Request& request, int id,
