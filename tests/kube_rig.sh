@@ -62,7 +62,7 @@ run_mode() {
   mkdir -p "$folder/lab"
   "$build/kubelane-lab" --dir "$folder/lab" --kind "$3" --cluster rig \
     --upstream "https://127.0.0.1:$RIG_PORT" --upstream-ca "$RIG_DIR/pki/ca.crt" \
-    --upstream-cert "$RIG_DIR/pki/admin.crt" --upstream-key "$RIG_DIR/pki/admin.key" \
+    --upstream-cert "$RIG_DIR/pki/impersonator.crt" --upstream-key "$RIG_DIR/pki/impersonator.key" \
     --impersonate-as rig-admin >"$folder/ready.json" 2>"$work/$mode-lab.log" &
   pids+=($!)
   wait_until 20 "the lab" grep -q '"ready"' "$folder/ready.json"
