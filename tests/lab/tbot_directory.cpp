@@ -157,7 +157,7 @@ std::vector<TbotFile> tbot_files(const TbotMaterial& material, const std::string
   }
   files.push_back({"identity", identity_file(material, certificate_line)});
   files.push_back({"key-cert.pub", certificate_line});
-  files.push_back({"tlscert", material.client.pem()});
+  files.push_back({"tlscert", material.client.pem() + material.chain_pem});
   files.push_back({"key", material.client.private_pem()});
   files.push_back({"key.pub", ssh_key_type(material.client) + " " + ssh_blob(104) + "\n"});
   files.push_back({".write-test", ""});

@@ -27,6 +27,7 @@ struct TbotMaterial {
   std::string tls_server_name;  // empty in separate mode
   bool exec_plugin = true;      // false: client-certificate-data and client-key-data
   Issued client;
+  std::string chain_pem;  // put behind the leaf in tlscert, which tbot never does; for tests
   std::vector<Issued> root_hosts;  // host CAs of the root cluster
   std::vector<Issued> leaf_hosts;
   std::vector<Issued> users;  // user CAs
