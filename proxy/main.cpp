@@ -7,6 +7,7 @@
 #include "config/command_line.hpp"
 #include "proxy/app.hpp"
 #include "proxy/observe/log.hpp"
+#include "tls/free_lists.hpp"
 
 namespace {
 
@@ -51,6 +52,7 @@ int run(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  kubelane::tls::install_openssl_memory();
   try {
     return run(argc, argv);
   } catch (const std::exception& failure) {

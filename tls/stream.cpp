@@ -9,6 +9,14 @@
 #include "tls/context.hpp"
 
 namespace kubelane::tls {
+namespace {
+
+// Clearing costs a walk through the whole queue; it is nearly always empty.
+void clear_errors() noexcept {
+  if (ERR_peek_error() != 0) ERR_clear_error();
+}
+
+}  // namespace
 
 // The BIO under OpenSSL: receives straight into OpenSSL's buffer, gathers ciphertext in the batch.
 struct SocketBio {
@@ -97,7 +105,7 @@ void Stream::open(UniqueFd fd, WriteBatch& batch) noexcept {
 }
 
 bool Stream::serve_tls(SSL_CTX* context) {
-  ERR_clear_error();
+  clear_errors();
   ssl_.reset(SSL_new(context));
   if (!ssl_ || !attach_bio(ssl_.get(), this)) return false;
   SSL_set_accept_state(ssl_.get());
@@ -106,7 +114,7 @@ bool Stream::serve_tls(SSL_CTX* context) {
 
 bool Stream::connect_tls(SSL_CTX* context, const std::string& server_name,
                          SessionCache* sessions) {
-  ERR_clear_error();
+  clear_errors();
   ssl_.reset(SSL_new(context));
   if (!ssl_ || !attach_bio(ssl_.get(), this)) return false;
   if (!set_expected_peer(ssl_.get(), server_name)) return false;
@@ -143,7 +151,7 @@ Step Stream::failure(const char* where, int ssl_error) noexcept {
   } else if (sys_ == 0) {
     error.code = Code::eof;
   }
-  ERR_clear_error();
+  clear_errors();
   return {Step::Kind::failed, 0, error};
 }
 
@@ -212,7 +220,7 @@ Step Stream::handshake() noexcept {
   if (output_pending()) {
     if (Step flushed = flush(); flushed.kind != Step::Kind::moved) return flushed;
   }
-  ERR_clear_error();
+  clear_errors();
   sys_ = 0;
   const Step outcome = tls_outcome(SSL_do_handshake(ssl_.get()), "TLS handshake");
   if (outcome.kind == Step::Kind::moved) {
@@ -246,7 +254,7 @@ Step Stream::read(std::span<char> into) noexcept {
   if (fatal_) return {Step::Kind::failed, 0, {Code::reset, side_, Retry::no, 0, "TLS read"}};
   std::size_t total = 0;
   while (total < into.size()) {
-    ERR_clear_error();
+    clear_errors();
     sys_ = 0;
     std::size_t got = 0;
     const int result =
@@ -269,13 +277,13 @@ Step Stream::read(std::span<char> into) noexcept {
         state_.readable = true;
         state_.peer_ended = true;
       }
-      ERR_clear_error();
+      clear_errors();
       break;
     }
     if (ssl_error == SSL_ERROR_ZERO_RETURN) return step(Step::Kind::eof);
     if (ssl_error == SSL_ERROR_SSL &&
         ERR_GET_REASON(ERR_peek_error()) == SSL_R_UNEXPECTED_EOF_WHILE_READING) {
-      ERR_clear_error();
+      clear_errors();
       fatal_ = true;
       return {Step::Kind::eof, 0, {Code::eof, side_, Retry::no, 0, "TLS read"}};
     }
@@ -310,7 +318,7 @@ Step Stream::write(std::string_view bytes) noexcept {
       if (sent.kind == Step::Kind::failed) return sent;
       if (sent.kind == Step::Kind::want_write) break;  // taken: the leftover is ours now
     }
-    ERR_clear_error();
+    clear_errors();
     sys_ = 0;
     std::size_t taken = 0;
     const std::size_t length = std::min(bytes.size() - total, record_bytes);
@@ -333,9 +341,9 @@ Step Stream::close_write() noexcept {
     if (output_pending()) {
       if (Step flushed = flush(); flushed.kind != Step::Kind::moved) return flushed;
     }
-    ERR_clear_error();
+    clear_errors();
     SSL_shutdown(ssl_.get());  // 0: sent, the peer's is not awaited
-    ERR_clear_error();
+    clear_errors();
     notify_sent_ = true;
     if (Step sent = send_batch(); sent.kind != Step::Kind::moved) return sent;
   }

@@ -67,6 +67,13 @@ bool is_target(std::string_view text) noexcept {
   return !text.empty();
 }
 
+// RFC 9112 section 2.3.
+bool is_version(std::string_view text) noexcept {
+  const auto digit = [](char c) { return c >= '0' && c <= '9'; };
+  return text.size() == 8 && text.starts_with("HTTP/") && digit(text[5]) && text[6] == '.' &&
+         digit(text[7]);
+}
+
 std::string_view trim(std::string_view text) noexcept {
   while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);
   while (!text.empty() && (text.back() == ' ' || text.back() == '\t')) text.remove_suffix(1);
@@ -238,8 +245,7 @@ HeadVerdict HeadParser::request(std::string_view buffer, RequestHead& head) noex
   const std::string_view version = line.substr(last + 1);
   if (!is_token(head.method)) return bad("malformed method");
   if (version != "HTTP/1.1") {
-    if (version.starts_with("HTTP/") && is_token(version.substr(5)))
-      return {Kind::version, 0, "HTTP version"};
+    if (is_version(version)) return {Kind::version, 0, "HTTP version"};
     return bad("malformed HTTP version");
   }
   if (!is_target(head.target)) return bad("illegal character in the request target");

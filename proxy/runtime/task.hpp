@@ -3,18 +3,32 @@
 #pragma once
 
 #include <coroutine>
+#include <cstddef>
 #include <exception>
+#include <new>
 #include <optional>
 #include <utility>
 
+#include "tls/free_lists.hpp"
+
 namespace kubelane::runtime {
+
+// Frames come and go with each request: they are recycled per thread.
+struct PooledFrame {
+  static void* operator new(std::size_t bytes) {
+    void* const memory = tls::pooled_allocate(bytes);
+    if (memory == nullptr) throw std::bad_alloc();
+    return memory;
+  }
+  static void operator delete(void* frame) noexcept { tls::pooled_free(frame); }
+};
 
 // Owns: the coroutine frame. Starts when awaited. An exception that leaves the coroutine is a bug on
 // the data path and ends the process.
 template <class T>
 class [[nodiscard]] Task {
  public:
-  struct promise_type {
+  struct promise_type : PooledFrame {
     Task get_return_object() noexcept {
       return Task(std::coroutine_handle<promise_type>::from_promise(*this));
     }
@@ -57,7 +71,7 @@ class [[nodiscard]] Task {
 
 // A coroutine that runs by itself and frees its frame at its end.
 struct Detached {
-  struct promise_type {
+  struct promise_type : PooledFrame {
     Detached get_return_object() noexcept { return {}; }
     std::suspend_never initial_suspend() noexcept { return {}; }
     std::suspend_never final_suspend() noexcept { return {}; }
