@@ -1,10 +1,10 @@
-#include "proxy/http/head.hpp"
-
-#include <gtest/gtest.h>
-
 #include <memory>
 #include <string>
 #include <vector>
+
+#include <gtest/gtest.h>
+
+#include "proxy/http/head.hpp"
 
 namespace kubelane::http {
 namespace {
@@ -78,6 +78,22 @@ TEST_P(RefusedRequest, IsBad) {
   EXPECT_STRNE(parsed.verdict.reason, "");
 }
 
+TEST_P(RefusedRequest, IsBadHoweverItArrives) {
+  const std::string_view whole = GetParam();
+  const auto head = std::make_unique<RequestHead>();
+  for (std::size_t split = 0; split < whole.size(); ++split) {
+    HeadParser parser;
+    HeadVerdict verdict = parser.request(whole.substr(0, split), *head);
+    if (verdict.kind == Kind::need_more) verdict = parser.request(whole, *head);
+    EXPECT_EQ(verdict.kind, Kind::bad) << split;
+  }
+  HeadParser parser;
+  Kind kind = Kind::need_more;
+  for (std::size_t size = 1; size <= whole.size() && kind == Kind::need_more; ++size)
+    kind = parser.request(whole.substr(0, size), *head).kind;
+  EXPECT_EQ(kind, Kind::bad);
+}
+
 const std::string nul(1, '\0');
 
 INSTANTIATE_TEST_SUITE_P(
@@ -114,11 +130,31 @@ INSTANTIATE_TEST_SUITE_P(
         "G{T /api HTTP/1.1\r\nHost: a\r\n\r\n", "GET /api HTTP/1.1 \r\nHost: a\r\n\r\n",
         "GET /api XTTP/1.1\r\nHost: a\r\n\r\n", "GET /api\r\nHost: a\r\n\r\n",
         "GET /api HTTP/1.1\r\n\r\n", "GET /api HTTP/1.1\r\nHost:\r\n\r\n",
-        "GET /api HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n",
-        "GET /api HTTP/1.1\r\nHost: a b\r\n\r\n",
+        "GET /api HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", "GET /api HTTP/1.1\r\nHost: a b\r\n\r\n",
         "GET http://b/api HTTP/1.1\r\nHost: a\r\n\r\n", "GET ftp://a/ HTTP/1.1\r\nHost: a\r\n\r\n",
         "GET http:///api HTTP/1.1\r\nHost: a\r\n\r\n", "CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n",
-        "GET * HTTP/1.1\r\nHost: a\r\n\r\n"));
+        "GET * HTTP/1.1\r\nHost: a\r\n\r\n", "GET https://user@a/ HTTP/1.1\r\nHost: user@a\r\n\r\n",
+        "GET /api HTTP/1.1\r\nHost: a/b\r\n\r\n", "GET /api HTTP/1.1\r\nHost: a,b\r\n\r\n",
+        "GET /api HTTP/1.1\r\nHost: a?b\r\n\r\n", "GET /api HTTP/1.1\r\nHost: \xc3\xa4\r\n\r\n",
+        "GET //b/api HTTP/1.1\rHost: a\r\n\r\n", "GET ?x HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET /api http/1.1\r\nHost: a\r\n\r\n", "GET /api HTTP/1.\r\nHost: a HTTP/1.1\r\n\r\n",
+        "GET\t/api HTTP/1.1\r\nHost: a\r\n\r\n", " GET /api HTTP/1.1\r\nHost: a\r\n\r\n",
+        "G\rET /api HTTP/1.1\r\nHost: a\r\n\r\n", "\nGET /api HTTP/1.1\r\nHost: a\r\n\r\n",
+        "\r\n\r\n\r\nGET /api HTTP/1.1\r\nHost: a\r\n\r\n",
+        // What hides behind a value that a lenient reader would cut or join.
+        plain + "Transfer-Encoding: chunked\x0b\r\n\r\n",
+        plain + "Transfer-Encoding: \x0c" + "chunked\r\n\r\n",
+        plain + "Transfer-Encoding\r\n : chunked\r\n\r\n",
+        plain + "Transfer-Encoding:\r\n chunked\r\n\r\n",
+        plain + "Content-Length: 0\r\n\tContent-Length: 5\r\n\r\n",
+        plain + "Content-Length: 1_0\r\n\r\n", plain + "Content-Length: 5;\r\n\r\n",
+        plain + "Content-Length: \xc2\xb2\r\n\r\n", plain + "content-length: 1e1\r\n\r\n",
+        plain + "X: a\r\nContent-Length : 5\r\nTransfer-Encoding: chunked\r\n\r\n",
+        plain + "X: y\rTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n",
+        plain + "Content-Length: 5\r\r\n\r\n", plain + "Content-Length: 5\r\n\r\r\n\r\n",
+        plain + "(X): a\r\n\r\n", plain + "X@: a\r\n\r\n", plain + "\"X\": a\r\n\r\n",
+        plain + "X: 1234567\x01\r\n\r\n", plain + "X: 12345678\x1f" + "9\r\n\r\n",
+        plain + "X: \t12345678\t1234567\x7f\r\n\r\n"));
 
 TEST(RequestHead, AcceptsAbsoluteFormThatNamesItsHost) {
   const Parsed parsed = parse("GET https://A:1/api?x HTTP/1.1\r\nHost: a:1\r\n\r\n");
@@ -127,7 +163,101 @@ TEST(RequestHead, AcceptsAbsoluteFormThatNamesItsHost) {
   EXPECT_EQ(parsed.head->query, "?x");
 }
 
+TEST(RequestHead, AbsoluteFormWithoutAPathMeansTheRoot) {
+  const Parsed parsed = parse("GET http://a?x HTTP/1.1\r\nHost: a\r\n\r\n");
+  ASSERT_EQ(parsed.verdict.kind, Kind::done);
+  EXPECT_EQ(parsed.head->path, "/");
+  EXPECT_EQ(parsed.head->query, "?x");
+}
+
+TEST(RequestHead, OptionsMayAskForTheServer) {
+  const Parsed parsed = parse("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n");
+  ASSERT_EQ(parsed.verdict.kind, Kind::done);
+  EXPECT_EQ(parsed.head->path, "*");
+}
+
+TEST(RequestHead, HostMayBeAnyNameOrAddress) {
+  for (const char* host :
+       {"localhost", "127.0.0.1:7443", "[::1]:7443", "[fe80::1%25lo]", "a_b-c.d"})
+    EXPECT_EQ(parse(std::string("GET / HTTP/1.1\r\nHost: ") + host + "\r\n\r\n").verdict.kind,
+              Kind::done)
+        << host;
+}
+
+TEST(RequestHead, ValuesKeepTabsAndBytesBeyondAscii) {
+  const Parsed parsed = parse(plain + "X: \t a\tb\xc3\xa4 12345678\xff\x80 \t\r\nY:\r\n\r\n");
+  ASSERT_EQ(parsed.verdict.kind, Kind::done);
+  EXPECT_EQ(parsed.head->fields()[1].value, "a\tb\xc3\xa4 12345678\xff\x80");
+  EXPECT_EQ(parsed.head->fields()[2].value, "");
+}
+
+TEST(RequestHead, TheLargestLengthIsRead) {
+  const Parsed parsed = parse(plain + "Content-Length: 9999999999999999999\r\n\r\n");
+  ASSERT_EQ(parsed.verdict.kind, Kind::done);
+  EXPECT_EQ(parsed.head->content_length, 9999999999999999999u);
+}
+
+TEST(RequestHead, ConnectionListsAreReadAsAWhole) {
+  const Parsed both = parse(plain +
+                            "Connection: keep-alive\r\nX: y\r\nconnection: x,\tUPGRADE\r\n"
+                            "Connection: Close\r\nUpgrade: websocket\r\n\r\n");
+  ASSERT_EQ(both.verdict.kind, Kind::done);
+  EXPECT_TRUE(both.head->upgrade);
+  EXPECT_FALSE(both.head->keep_alive);
+  EXPECT_FALSE(parse(plain + "Upgrade: websocket\r\n\r\n").head->upgrade);
+  EXPECT_FALSE(parse(plain + "Connection: upgrade\r\n\r\n").head->upgrade);
+  EXPECT_FALSE(parse(plain + "Connection: upgraded\r\nUpgrade: websocket\r\n\r\n").head->upgrade);
+}
+
+TEST(RequestHead, AnUpgradeThatWouldCarryRequestsIsNoUpgrade) {
+  const std::string upgrade = plain + "Connection: Upgrade\r\nUpgrade: ";
+  for (const char* protocol :
+       {"h2c", "H2C", "h2", "HTTP/2.0", "TLS/1.0, websocket", "websocket,h2c"}) {
+    const Parsed parsed = parse(upgrade + protocol + "\r\n\r\n");
+    ASSERT_EQ(parsed.verdict.kind, Kind::done);
+    EXPECT_FALSE(parsed.head->upgrade) << protocol;
+  }
+  for (const char* protocol : {"SPDY/3.1", "websocket", "WebSocket/13"})
+    EXPECT_TRUE(parse(upgrade + protocol + "\r\n\r\n").head->upgrade) << protocol;
+}
+
+TEST(RequestHead, AnUpgradeMayHaveABody) {
+  const Parsed parsed =
+      parse(plain + "Connection: Upgrade\r\nUpgrade: SPDY/3.1\r\nContent-Length: 3\r\n\r\nabc");
+  ASSERT_EQ(parsed.verdict.kind, Kind::done);
+  EXPECT_TRUE(parsed.head->upgrade);
+  EXPECT_EQ(parsed.head->body, BodyKind::length);
+}
+
+TEST(RequestHead, OneExpectationIsKnown) {
+  EXPECT_TRUE(parse(plain + "Expect: 100-Continue\r\n\r\n").head->expect_continue);
+  EXPECT_FALSE(parse(plain + "Expect: 100-continue, x\r\n\r\n").head->expect_continue);
+  EXPECT_FALSE(parse(plain + "\r\n").head->expect_continue);
+}
+
+TEST(RequestHead, ALineFeedAloneIsRefusedAtOnce) {
+  EXPECT_EQ(parse("GET / HTTP/1.1\n").verdict.kind, Kind::bad);
+  EXPECT_EQ(parse("\n").verdict.kind, Kind::bad);
+  EXPECT_EQ(parse("\r\n\r\n\r\n").verdict.kind, Kind::bad);
+}
+
+TEST(RequestHead, OneHeadAfterAnother) {
+  const std::string first = plain + "Content-Length: 3\r\nConnection: close\r\nUpgrade: x\r\n\r\n";
+  const std::string second = plain + "\r\n";
+  HeadParser parser;
+  const auto head = std::make_unique<RequestHead>();
+  ASSERT_EQ(parser.request(first + second, *head).bytes, first.size());
+  parser.reset();
+  ASSERT_EQ(parser.request(second, *head).bytes, second.size());
+  EXPECT_EQ(head->field_count, 1u);
+  EXPECT_EQ(head->body, BodyKind::none);
+  EXPECT_EQ(head->content_length, 0u);
+  EXPECT_TRUE(head->keep_alive);
+}
+
 TEST(RequestHead, OtherVersionsAreNamedAsSuch) {
+  EXPECT_EQ(parse("GET / HTTP/1.2\r\nHost: a\r\n\r\n").verdict.kind, Kind::version);
+  EXPECT_EQ(parse("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").verdict.kind, Kind::version);
   EXPECT_EQ(parse("GET / HTTP/1.0\r\nHost: a\r\n\r\n").verdict.kind, Kind::version);
   EXPECT_EQ(parse("PRI * HTTP/2.0\r\n\r\n").verdict.kind, Kind::version);
 }
@@ -140,6 +270,25 @@ TEST(RequestHead, LimitsHoldBeforeTheHeadIsComplete) {
   EXPECT_EQ(parse(many + "\r\n", limits).verdict.kind, Kind::too_large);
   EXPECT_EQ(parse(plain + "X: " + std::string(1024, 'b') + "\r\n\r\n", limits).verdict.kind,
             Kind::too_large);
+}
+
+// The limit is exact, and a fault beyond it does not change the verdict.
+TEST(RequestHead, TheLimitIsTheSameHoweverTheHeadArrives) {
+  const std::string text = plain + "X: " + std::string(50, 'b') + "\r\n\r\n";
+  const std::string faulty = plain + "X: " + std::string(50, 'b') + "\n\r\n";
+  const auto head = std::make_unique<RequestHead>();
+  for (const std::string_view whole : {std::string_view(text), std::string_view(faulty)}) {
+    for (std::size_t limit = 1; limit <= whole.size(); ++limit) {
+      HeadParser at_once({limit, 96});
+      const Kind expected = at_once.request(whole, *head).kind;
+      EXPECT_EQ(expected == Kind::done, limit == text.size()) << limit;
+      HeadParser by_bytes({limit, 96});
+      Kind kind = Kind::need_more;
+      for (std::size_t size = 1; size <= whole.size() && kind == Kind::need_more; ++size)
+        kind = by_bytes.request(whole.substr(0, size), *head).kind;
+      EXPECT_EQ(kind, expected) << limit;
+    }
+  }
 }
 
 struct ParsedResponse {
@@ -183,8 +332,44 @@ TEST(ResponseHead, BodyKindFollowsTheRfc) {
   }
 }
 
+TEST(ResponseHead, GivesTheSameResultAtEverySplit) {
+  const std::string_view whole =
+      "HTTP/1.1 503 Service  Unavailable\r\nRetry-After: 1\r\nTransfer-Encoding: chunked\r\n\r\n";
+  const auto head = std::make_unique<ResponseHead>();
+  for (std::size_t split = 0; split < whole.size(); ++split) {
+    HeadParser parser;
+    EXPECT_EQ(parser.response(whole.substr(0, split), "GET", *head).kind, Kind::need_more);
+    ASSERT_EQ(parser.response(whole, "GET", *head).kind, Kind::done) << split;
+    EXPECT_EQ(head->status, 503);
+    EXPECT_EQ(head->reason, "Service  Unavailable");
+    EXPECT_EQ(head->body, BodyKind::chunked);
+    EXPECT_EQ(head->field_count, 2u);
+  }
+}
+
+TEST(ResponseHead, KeepAliveOfTheOldVersionMustBeSaid) {
+  EXPECT_TRUE(
+      parse_response("HTTP/1.0 200 OK\r\nConnection: Keep-Alive\r\nContent-Length: 1\r\n\r\n")
+          .head->keep_alive);
+  EXPECT_FALSE(parse_response(
+                   "HTTP/1.0 200 OK\r\nConnection: keep-alive, close\r\nContent-Length: 1\r\n\r\n")
+                   .head->keep_alive);
+}
+
 TEST(ResponseHead, MalformedOnesAreRefused) {
   for (const char* text : {
+           "\r\nHTTP/1.1 200 OK\r\n\r\n",
+           "HTTP/1.1  200 OK\r\n\r\n",
+           "HTTP/1.1 2x0 OK\r\n\r\n",
+           "HTTP/1.1 200\tOK\r\n\r\n",
+           "HTTP/1.1 200 O\x01K\r\n\r\n",
+           "HTTP/1.1 200 O\rK\r\n\r\n",
+           "http/1.1 200 OK\r\n\r\n",
+           "HTTP/1.2 200 OK\r\n\r\n",
+           "ICY 200 OK\r\n\r\n",
+           "HTTP/1.1 200 OK\r\nTransfer-Encoding : chunked\r\n\r\n",
+           "HTTP/1.1 200 OK\r\nX: y\rContent-Length: 1\r\n\r\n",
+           "HTTP/1.1 204 X\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
            "HTTP/1.1 20 OK\r\n\r\n",
            "HTTP/1.1 2000 OK\r\n\r\n",
            "HTTP/2 200 OK\r\n\r\n",

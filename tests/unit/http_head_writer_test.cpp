@@ -1,10 +1,10 @@
-#include "proxy/http/head_writer.hpp"
-
-#include <gtest/gtest.h>
-
 #include <array>
 #include <memory>
 #include <string>
+
+#include <gtest/gtest.h>
+
+#include "proxy/http/head_writer.hpp"
 
 namespace kubelane::http {
 namespace {
@@ -56,6 +56,54 @@ TEST(RequestWriter, HopByHopFieldsStay) {
             "GET /a HTTP/1.1\r\nHost: teleport.example.com\r\nTE: trailers\r\n\r\n");
 }
 
+TEST(RequestWriter, PlainLinesAndOddSpacingComeOutTheSame) {
+  EXPECT_EQ(rewrite("GET /a HTTP/1.1\r\nA: 1\r\nB:2\r\nC: 3\r\nD:  4\r\nE: 5 \r\nF:\r\nG: \r\n"
+                    "H: 8\r\nHost: h\r\nI:\t9\r\nJ: 10\r\n\r\n",
+                    edits_for(0, "")),
+            "GET /a HTTP/1.1\r\nA: 1\r\nB: 2\r\nC: 3\r\nD: 4\r\nE: 5\r\nF: \r\nG: \r\n"
+            "H: 8\r\nHost: teleport.example.com\r\nI: 9\r\nJ: 10\r\n\r\n");
+}
+
+TEST(RequestWriter, AbsoluteFormBecomesOriginForm) {
+  EXPECT_EQ(rewrite("GET https://h/prod/api?x HTTP/1.1\r\nHost: h\r\n\r\n", edits_for(5, "/p")),
+            "GET /p/api?x HTTP/1.1\r\nHost: teleport.example.com\r\n\r\n");
+  EXPECT_EQ(rewrite("GET https://h?x HTTP/1.1\r\nHost: h\r\n\r\n", edits_for(0, "/p")),
+            "GET /p/?x HTTP/1.1\r\nHost: teleport.example.com\r\n\r\n");
+}
+
+TEST(RequestWriter, OptionsForTheServerStaysInItsRoute) {
+  const std::string text = "OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n";
+  EXPECT_EQ(rewrite(text, edits_for(0, "")),
+            "OPTIONS * HTTP/1.1\r\nHost: teleport.example.com\r\n\r\n");
+  EXPECT_EQ(rewrite(text, edits_for(0, "/p")),
+            "OPTIONS /p/ HTTP/1.1\r\nHost: teleport.example.com\r\n\r\n");
+}
+
+TEST(RequestWriter, AddedFieldsComeLast) {
+  const std::array<Field, 2> add = {{{"Impersonate-User", "u", FieldId::impersonate_user},
+                                     {"Impersonate-Group", "g", FieldId::impersonate_group}}};
+  RequestEdits edits = edits_for(0, "");
+  edits.add = add;
+  EXPECT_EQ(rewrite("GET /a HTTP/1.1\r\nHost: h\r\nA: 1\r\n\r\n", edits),
+            "GET /a HTTP/1.1\r\nHost: teleport.example.com\r\nA: 1\r\nImpersonate-User: u\r\n"
+            "Impersonate-Group: g\r\n\r\n");
+}
+
+TEST(RequestWriter, BodyFieldsPassAsTheyAre) {
+  EXPECT_EQ(rewrite("POST /a HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nTrailer: X-Sum\r\n"
+                    "transfer-encoding: Chunked\r\nCookie: c\r\n\r\n",
+                    edits_for(0, "")),
+            "POST /a HTTP/1.1\r\nHost: teleport.example.com\r\nExpect: 100-continue\r\n"
+            "Trailer: X-Sum\r\ntransfer-encoding: Chunked\r\nCookie: c\r\n\r\n");
+}
+
+TEST(RequestWriter, AnHttpUpgradeIsNotPassed) {
+  EXPECT_EQ(rewrite("GET /a HTTP/1.1\r\nHost: h\r\nConnection: Upgrade, HTTP2-Settings\r\n"
+                    "Upgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\nProxy-Features: x\r\n\r\n",
+                    edits_for(0, "")),
+            "GET /a HTTP/1.1\r\nHost: teleport.example.com\r\n\r\n");
+}
+
 TEST(RequestWriter, UpgradeIsPassed) {
   EXPECT_EQ(rewrite("POST /a HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\n"
                     "X-Stream-Protocol-Version: v4.channel.k8s.io\r\n\r\n",
@@ -65,8 +113,8 @@ TEST(RequestWriter, UpgradeIsPassed) {
 }
 
 TEST(RequestWriter, NominatingAFieldOfMeaningIsRefused) {
-  for (const char* field : {"Impersonate-User", "Host", "content-length", "Content-Type",
-                            "Impersonate-Extra-scopes"}) {
+  for (const char* field :
+       {"Impersonate-User", "Host", "content-length", "Content-Type", "Impersonate-Extra-scopes"}) {
     const std::string text = "POST /a HTTP/1.1\r\nHost: h\r\nConnection: x, " + std::string(field) +
                              "\r\nImpersonate-User: bob\r\nImpersonate-Extra-scopes: y\r\n"
                              "Content-Type: a\r\nContent-Length: 0\r\n\r\n";
@@ -105,6 +153,30 @@ TEST(ResponseWriter, DropsHopByHopAndKeepsTheRest) {
             "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
 }
 
+TEST(ResponseWriter, WhatHasNoBodyHasNoFraming) {
+  EXPECT_EQ(rewrite_response(
+                "HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\nA: 1\r\n\r\n", false),
+            "HTTP/1.1 204 No Content\r\nA: 1\r\n\r\n");
+  EXPECT_EQ(
+      rewrite_response("HTTP/1.1 103 Early Hints\r\nContent-Length: 5\r\nLink: x\r\n\r\n", false),
+      "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n");
+  EXPECT_EQ(rewrite_response("HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n", false),
+            "HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n");
+}
+
+TEST(ResponseWriter, FramingCannotBeNominatedAway) {
+  EXPECT_EQ(rewrite_response("HTTP/1.1 200 OK\r\nConnection: content-length, x\r\nX: 1\r\n"
+                             "Content-Length: 5\r\n\r\n",
+                             false),
+            "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n");
+}
+
+TEST(ResponseWriter, StatusLineBecomesOurVersion) {
+  EXPECT_EQ(
+      rewrite_response("HTTP/1.0 207\r\nStrict-Transport-Security: max-age=1\r\nA:1\r\n\r\n", true),
+      "HTTP/1.1 207 \r\nA: 1\r\nConnection: close\r\n\r\n");
+}
+
 TEST(ResponseWriter, SwitchingProtocolsKeepsEverything) {
   const std::string text =
       "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -120,9 +192,19 @@ TEST(Trailers, CredentialsAreDroppedInRequestsOnly) {
   ASSERT_TRUE(write_trailers(section, Direction::request, out));
   EXPECT_EQ(out, "X-Checksum: 1\r\n\r\n");
   out.clear();
-  ASSERT_TRUE(write_trailers("grpc-status: 0\r\nContent-Length: 3\r\n\r\n", Direction::response,
-                             out));
+  ASSERT_TRUE(
+      write_trailers("grpc-status: 0\r\nContent-Length: 3\r\n\r\n", Direction::response, out));
   EXPECT_EQ(out, "grpc-status: 0\r\n\r\n");
+  out.clear();
+  ASSERT_TRUE(
+      write_trailers("Transfer-Encoding: chunked\r\nConnection: x\r\nHost: y\r\n"
+                     "X-Forwarded-For: 1\r\nProxy-Authorization: z\r\nTrailer: A\r\n\r\n",
+                     Direction::request, out));
+  EXPECT_EQ(out, "\r\n");
+  EXPECT_FALSE(write_trailers("A: b\r\n", Direction::request, out));
+  EXPECT_FALSE(write_trailers("A: b\x01\r\n\r\n", Direction::request, out));
+  EXPECT_FALSE(write_trailers("A: b\rC: d\r\n\r\n", Direction::request, out));
+  EXPECT_FALSE(write_trailers(": b\r\n\r\n", Direction::request, out));
   EXPECT_FALSE(write_trailers("no colon\r\n\r\n", Direction::request, out));
   EXPECT_FALSE(write_trailers("A : b\r\n\r\n", Direction::request, out));
   EXPECT_FALSE(write_trailers(" folded: b\r\n\r\n", Direction::request, out));
