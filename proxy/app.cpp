@@ -1,5 +1,6 @@
 #include "proxy/app.hpp"
 
+#include <malloc.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 
@@ -13,6 +14,7 @@
 #include "proxy/kube/kubeconfig.hpp"
 #include "proxy/observe/log.hpp"
 #include "tls/context.hpp"
+#include "tls/free_lists.hpp"
 
 namespace kubelane {
 namespace {
@@ -24,11 +26,14 @@ using std::chrono::system_clock;
 constexpr hours certificate_check{1};
 constexpr hours certificate_renew_before{30 * 24};
 constexpr seconds kubeconfig_retry{5};
+constexpr seconds settling_time{2};
 constexpr seconds last_moments{1};           // after the drain deadline, for proper endings
 constexpr std::size_t refusable_connections = 64;  // over the limit, to be told so
 
-// Secrets must not reach a core file; many clients need many descriptors.
-void harden_process() {
+// Secrets must not reach a core file; many clients need many descriptors; one heap is enough for
+// threads that hardly allocate.
+void prepare_process() {
+  ::mallopt(M_ARENA_MAX, 1);
   ::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
   ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
   rlimit limit{};
@@ -53,7 +58,8 @@ App::App(Config config)
       signals_(io_, SIGTERM, SIGINT),
       certificate_timer_(io_),
       kubeconfig_timer_(io_),
-      drain_timer_(io_) {
+      drain_timer_(io_),
+      memory_timer_(io_) {
   signals_.add(SIGHUP);
   signals_.add(SIGUSR1);
   if (config_.workers == 0)
@@ -65,7 +71,7 @@ App::~App() {
 }
 
 int App::run() {
-  harden_process();
+  prepare_process();
   if (Outcome<void> started = start(); !started) {
     log::error("cannot start", {{"cause", started.error().message}});
     return 1;
@@ -242,7 +248,18 @@ void App::published(std::size_t service, const link::UpstreamSnapshotPtr& snapsh
                                  [](const ServiceState& other) { return other.ready; })) {
     all_ready_ = true;
     log::info("kubelane is ready");
+    give_memory_back_later();
   }
+}
+
+// Start-up (certificates, ping) needs memory that serving does not.
+void App::give_memory_back_later() {
+  memory_timer_.expires_after(settling_time);
+  memory_timer_.async_wait([](boost::system::error_code error) {
+    if (error) return;
+    tls::release_pooled();
+    ::malloc_trim(0);
+  });
 }
 
 std::string App::server_url(std::size_t service, const std::string& cluster) const {

@@ -61,6 +61,7 @@ class App {
   bool write_kubeconfig(std::size_t service);
   std::string server_url(std::size_t service, const std::string& cluster) const;
   void retry_kubeconfigs();
+  void give_memory_back_later();
   void renew_certificate_later();
   void await_signal();
   void drain();
@@ -72,6 +73,7 @@ class App {
   boost::asio::steady_timer certificate_timer_;
   boost::asio::steady_timer kubeconfig_timer_;
   boost::asio::steady_timer drain_timer_;
+  boost::asio::steady_timer memory_timer_;
   tls::LocalTrust trust_;
   tls::LeafPem client_leaf_;  // for local_auth: mtls
   std::chrono::system_clock::time_point certificate_end_{};  // of the local server certificate

@@ -44,6 +44,7 @@ struct Lists {
   std::array<FreeBlock*, class_count> heads{};
   std::array<std::uint32_t, class_count> counts{};
   ~Lists();
+  void release() noexcept;
 };
 
 thread_local bool ended = false;  // trivially destructible: may be asked after Lists is gone
@@ -51,6 +52,10 @@ thread_local Lists lists;
 
 Lists::~Lists() {
   ended = true;
+  release();
+}
+
+void Lists::release() noexcept {
   for (FreeBlock*& head : heads) {
     while (head != nullptr) {
       FreeBlock* const block = head;
@@ -58,6 +63,7 @@ Lists::~Lists() {
       std::free(reinterpret_cast<char*>(block) - sizeof(Header));
     }
   }
+  counts.fill(0);
 }
 
 Header* header_of(void* block) noexcept {
@@ -118,6 +124,10 @@ void pooled_free(void* block) noexcept {
     return;
   }
   std::free(header);
+}
+
+void release_pooled() noexcept {
+  if (!ended) lists.release();
 }
 
 void install_openssl_memory() noexcept {

@@ -11,6 +11,9 @@ namespace kubelane::tls {
 void* pooled_allocate(std::size_t bytes) noexcept;
 void pooled_free(void* block) noexcept;
 
+// Gives this thread's free blocks back to the heap.
+void release_pooled() noexcept;
+
 // Makes OpenSSL use these. Call before any other OpenSSL function; once per process.
 void install_openssl_memory() noexcept;
 
