@@ -191,7 +191,7 @@ void TlsStream::linger(int milliseconds) {
 void TlsStream::reset() {
   const std::scoped_lock lock(mutex_);
   write_closed_ = true;
-  const struct linger at_once{1, 0};
+  const struct linger at_once { 1, 0 };
   setsockopt(socket_.fd(), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
   // Dissolving the association sends the RST now and leaves the descriptor valid for other threads.
   sockaddr none{};
