@@ -1,0 +1,508 @@
+#!/usr/bin/env python3
+"""Compares kubelane with nginx, HAProxy and nghttpx as TLS proxies to one mTLS upstream.
+
+The same load through each of them in turn, each on one core, in interleaved rounds; medians. What it
+measures and how to read it: bench/README.md. Standard library only; needs nginx, haproxy, nghttpx,
+wrk, h2load, taskset and openssl on PATH.
+"""
+
+import argparse
+import http.client
+import json
+import os
+import pathlib
+import platform
+import re
+import shutil
+import signal
+import socket
+import ssl
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+import plots
+
+HERE = pathlib.Path(__file__).resolve().parent
+PEERS = ["kubelane", "nginx", "haproxy", "nghttpx"]
+SIZES = {"1k": 1 << 10, "64k": 64 << 10, "1m": 1 << 20}
+
+
+class Scenario:
+    """One kind of load. `goal`: kubelane's wanted ratio of CPU per request to `against`."""
+
+    def __init__(self, name, title, tool, size, connections, goal, against):
+        self.name, self.title, self.tool = name, title, tool
+        self.size, self.connections = size, connections
+        self.goal, self.against = goal, against
+
+
+SCENARIOS = [
+    Scenario("small", "1 KB, 32 keep-alive connections", "wrk", "1k", 32, 0.85, "best"),
+    Scenario("list-64k", "64 KB lists, 8 connections", "wrk", "64k", 8, 0.75, "best"),
+    Scenario("list-1m", "1 MB lists, 4 connections", "wrk", "1m", 4, 0.75, "best"),
+    Scenario("single", "1 KB, one request at a time", "wrk", "1k", 1, None, "best"),
+    Scenario("connect", "1 KB, a new TLS connection per request", "h2load", "1k", 0, 0.85, "nginx"),
+]
+
+
+# ---------------------------------------------------------------- processes
+
+def free_ports(count):
+    taken = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [s.getsockname()[1] for s in taken]
+    for s in taken:
+        s.close()
+    return ports
+
+
+def wait_until(what, condition, process, seconds=15):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if process.poll() is not None:
+            raise RuntimeError(f"{what} ended with status {process.returncode}")
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"gave up waiting for {what}")
+        time.sleep(0.02)
+
+
+def listens(port):
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+        return True
+    except OSError:
+        return False
+
+
+class Server:
+    """A process of the comparison, on its core; ended by its own pid."""
+
+    def __init__(self, name, command, core, port, log):
+        self.name, self.port = name, port
+        self.log = open(log, "wb")
+        self.process = subprocess.Popen(["taskset", "-c", str(core)] + command, stdout=self.log,
+                                        stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+        try:
+            wait_until(name, lambda: listens(port), self.process)
+        except RuntimeError as error:
+            self.stop()
+            raise RuntimeError(f"{error}\n{pathlib.Path(log).read_text(errors='replace')}") from None
+
+    def pids(self):
+        """The process and its children (nginx: master and worker)."""
+        found = [self.process.pid]
+        for pid in found:
+            for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
+                found += [int(child) for child in (task / "children").read_text().split()]
+        return found
+
+    def cpu_seconds(self):
+        """User and system time of all threads, from the scheduler's clock (ns)."""
+        total = 0
+        for pid in self.pids():
+            for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
+                total += int((task / "schedstat").read_text().split()[0])
+        return total / 1e9
+
+    def resident_kib(self):
+        """VmRSS of the process that does the work: the largest."""
+        sizes = []
+        for pid in self.pids():
+            match = re.search(r"VmRSS:\s+(\d+)", pathlib.Path(f"/proc/{pid}/status").read_text())
+            sizes.append(int(match.group(1)))
+        return max(sizes)
+
+    def stop(self):
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(25)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        self.log.close()
+
+
+def render(template, target, values):
+    text = (HERE / "peers" / template).read_text()
+    for key, value in values.items():
+        text = text.replace(f"@{key}@", str(value))
+    target.write_text(text)
+    return str(target)
+
+
+class Bench:
+    """The upstream and all proxies, started once; load is run against one at a time."""
+
+    def __init__(self, folder, kubelane, peers):
+        self.folder = folder
+        self.kubelane, self.peers = kubelane, peers
+        self.servers = []
+        self.proxies = {}
+        self.token = "none"
+        cores = sorted(os.sched_getaffinity(0))
+        if len(cores) < 2:
+            raise RuntimeError("needs two cores: one for the proxy, one for load and upstream")
+        # Two cores: load and upstream share one; from three on each has its own.
+        self.proxy_core, self.load_core, self.upstream_core = cores[1], cores[0], cores[0]
+        if len(cores) > 2:
+            self.upstream_core = cores[2]
+
+    def start_all(self):
+        folder = self.folder
+        self.upstream_port, self.direct_port, self.status_port, *ports = free_ports(
+            3 + len(self.peers))
+        self.values = {"DIR": folder, "UPSTREAM": self.upstream_port, "DIRECT": self.direct_port,
+                       "STATUS": self.status_port}
+        subprocess.run([str(HERE / "make_pki.sh"), str(folder), str(self.upstream_port)],
+                       check=True)
+        write_files(folder / "files")
+        self.start("upstream", ["nginx", "-c", self.config("upstream.conf")], self.upstream_core,
+                   self.upstream_port)
+        commands = {
+            "kubelane": lambda c: [str(self.kubelane), "start", "-c", c("kubelane.yaml")],
+            "nginx": lambda c: ["nginx", "-c", c("nginx.conf")],
+            "haproxy": lambda c: ["haproxy", "-db", "-f", c("haproxy.cfg")],
+            "nghttpx": lambda c: ["nghttpx", f"--conf={c('nghttpx.conf')}"],
+        }
+        for name, port in zip(self.peers, ports):
+            self.values["PORT"] = port
+            self.proxies[name] = self.start(name, commands[name](self.config), self.proxy_core,
+                                            port)
+        if "kubelane" in self.peers:
+            self.token = self.read_token()
+
+    def config(self, template):
+        return render(template, self.folder / template, self.values)
+
+    def start(self, name, command, core, port):
+        server = Server(name, command, core, port, self.folder / f"{name}.out")
+        self.servers.append(server)
+        return server
+
+    def read_token(self):
+        kubeconfig = self.folder / "kubelane-out" / "kubeconfig.yaml"
+        wait_until("kubelane's kubeconfig", kubeconfig.exists, self.proxies["kubelane"].process)
+        return re.search(r'token: "?([^"\s]+)', kubeconfig.read_text()).group(1)
+
+    def upstream_accepts(self):
+        connection = http.client.HTTPConnection("127.0.0.1", self.status_port, timeout=5)
+        connection.request("GET", "/")
+        text = connection.getresponse().read().decode()
+        return int(text.split("requests")[1].split()[0])
+
+    def check(self, name):
+        """Every proxy must do the same job: TLS 1.3 with AES-128-GCM twice, our certificate
+        upstream, the very bytes, the connection kept."""
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        port = self.proxies[name].port
+        connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=10, context=context)
+
+        def get(path):
+            connection.request("GET", path, headers={"Authorization": f"Bearer {self.token}"})
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+
+        wait_until(f"{name} to reach the upstream", lambda: get("/check")[0] == 200,
+                   self.proxies[name].process)
+        local = connection.sock.cipher()
+        upstream = get("/check")[1].decode()
+        problems = []
+        if (local[1], local[0]) != ("TLSv1.3", "TLS_AES_128_GCM_SHA256"):
+            problems.append(f"local side is {local[1]} {local[0]}")
+        if not upstream.startswith("TLSv1.3 TLS_AES_128_GCM_SHA256 SUCCESS"):
+            problems.append(f"upstream side is {upstream}")
+        if "CN=bot-bench" not in upstream:
+            problems.append("another client certificate")
+        kept = connection.sock
+        for size in SIZES:
+            if get(f"/{size}") != (200, (self.folder / "files" / size).read_bytes()):
+                problems.append(f"/{size} is not what the upstream has")
+        if connection.sock is not kept:
+            problems.append("the local connection is not kept")
+        if problems:
+            raise RuntimeError(f"{name}: " + "; ".join(problems))
+
+    # ------------------------------------------------------------ load
+
+    def load(self, command):
+        # A host with a proxy in its environment must not send the load there.
+        environment = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy")}
+        result = subprocess.run(["taskset", "-c", str(self.load_core)] + command,
+                                capture_output=True, text=True, env=environment, check=False)
+        if result.returncode != 0:
+            raise RuntimeError(f"{command[0]} failed: {result.stdout}{result.stderr}")
+        return result.stdout
+
+    def wrk(self, port, scenario, seconds):
+        text = self.load(["wrk", "-t1", f"-c{scenario.connections}", f"-d{seconds}s", "--latency",
+                          "--timeout", "10s", "-H", f"Authorization: Bearer {self.token}",
+                          f"https://127.0.0.1:{port}/{scenario.size}"])
+        if "Non-2xx" in text or "Socket errors" in text:
+            raise RuntimeError(f"failed requests: {text}")
+
+        def percentile(which):
+            return micros(re.search(rf"^\s+{which}%\s+(\S+)", text, re.M).group(1))
+
+        return {"requests": int(re.search(r"(\d+) requests in", text).group(1)),
+                "rps": float(re.search(r"Requests/sec:\s+([\d.]+)", text).group(1)),
+                "p50_us": percentile(50), "p99_us": percentile(99)}
+
+    def h2load(self, port, scenario, seconds):
+        # A full handshake each (h2load resumes no sessions), at a rate that every peer can take.
+        count = int(300 * seconds)
+        text = self.load(["h2load", "--h1", "-n", str(count), "-c", str(count), "-r", "12",
+                          "--rate-period=40ms", "-H", f"Authorization: Bearer {self.token}",
+                          f"https://127.0.0.1:{port}/{scenario.size}"])
+        if f" {count} succeeded, 0 failed" not in text:
+            raise RuntimeError(f"failed requests: {text}")
+        # "time to 1st byte" counts from the start of the connect; h2load gives no percentiles.
+        mean = re.search(r"time to 1st byte:\s+\S+\s+\S+\s+(\S+)", text).group(1)
+        return {"requests": count, "rps": None, "p50_us": None, "p99_us": None,
+                "mean_us": micros(mean)}
+
+    def measure(self, name, scenario, seconds):
+        proxy = self.proxies[name]
+        run = self.wrk if scenario.tool == "wrk" else self.h2load
+        # Unmeasured: fills the pools, so that nobody pays for connections that idled away.
+        run(proxy.port, scenario, 1 if scenario.tool == "wrk" else 0.2)
+        accepts, cpu = self.upstream_accepts(), proxy.cpu_seconds()
+        result = run(proxy.port, scenario, seconds)
+        result["cpu_us"] = (proxy.cpu_seconds() - cpu) * 1e6 / result["requests"]
+        # One of them is our own question.
+        result["upstream_connections"] = self.upstream_accepts() - accepts - 1
+        result["rss_mib"] = proxy.resident_kib() / 1024
+        return result
+
+    def measure_direct(self, scenario, seconds):
+        return self.wrk(self.direct_port, scenario, seconds)
+
+    def stop(self):
+        for server in reversed(self.servers):
+            server.stop()
+
+
+def write_files(folder):
+    """Lists of Pods as JSON, cut to size: what proxies of Kubernetes mostly carry."""
+    folder.mkdir()
+    folder.chmod(0o755)
+    item = json.dumps({"kind": "Pod", "metadata": {"name": "web-7c9f8d6b5-x2x4z",
+                                                   "namespace": "default",
+                                                   "labels": {"app": "web", "tier": "front"}},
+                       "status": {"phase": "Running", "podIP": "10.0.0.17"}})
+    for name, size in SIZES.items():
+        path = folder / name
+        path.write_text((item * (size // len(item) + 1))[:size])
+        path.chmod(0o644)
+
+
+def micros(text):
+    number, unit = re.fullmatch(r"([\d.]+)(us|ms|s|m)", text).groups()
+    return float(number) * {"us": 1, "ms": 1e3, "s": 1e6, "m": 6e7}[unit]
+
+
+# ---------------------------------------------------------------- results
+
+def median(runs, key):
+    values = [run[key] for run in runs if run.get(key) is not None]
+    return statistics.median(values) if values else None
+
+
+def spread(runs, key):
+    """Half the distance between the quartiles, as a share of the median: how noisy it was."""
+    values = sorted(run[key] for run in runs)
+    if len(values) < 4:
+        return None
+    low, middle, high = statistics.quantiles(values, n=4)
+    return (high - low) / 2 / middle
+
+
+def summarise(results, scenarios, peers):
+    keys = ["cpu_us", "rps", "p50_us", "p99_us", "mean_us", "rss_mib", "upstream_connections"]
+    summary = {}
+    for scenario in scenarios:
+        summary[scenario.name] = {}
+        for name in peers + ["direct"]:
+            runs = results[scenario.name].get(name)
+            if runs:
+                summary[scenario.name][name] = {key: median(runs, key) for key in keys}
+                if name != "direct":
+                    summary[scenario.name][name]["cpu_spread"] = spread(runs, "cpu_us")
+    return summary
+
+
+def number(value, digits=1):
+    return "–" if value is None else f"{value:,.{digits}f}"
+
+
+def added_latency(rows, name):
+    return rows[name]["p50_us"] - rows["direct"]["p50_us"]
+
+
+def verdicts(summary, scenarios):
+    """kubelane's ratios against what was wanted."""
+    lines = []
+    for scenario in scenarios:
+        rows = {k: v for k, v in summary[scenario.name].items() if k != "direct"}
+        others = [name for name in rows if name != "kubelane"]
+        if "kubelane" not in rows or not others:
+            continue
+        if scenario.name == "single":
+            all_rows = summary[scenario.name]
+            best = min(others, key=lambda name: rows[name]["p50_us"])
+            mine, theirs = added_latency(all_rows, "kubelane"), added_latency(all_rows, best)
+            lines.append(f"{scenario.title}: {mine:.0f} µs added to the median, {best} adds "
+                         f"{theirs:.0f} µs (wanted: no more): "
+                         f"{'met' if mine <= theirs else 'MISSED'}")
+            continue
+        against = scenario.against
+        if against == "best":
+            against = min(others, key=lambda name: rows[name]["cpu_us"])
+        if against not in rows:
+            continue
+        ratio = rows["kubelane"]["cpu_us"] / rows[against]["cpu_us"]
+        lines.append(f"{scenario.title}: {ratio:.2f} × the CPU of {against} "
+                     f"(wanted: ≤ {scenario.goal}): {'met' if ratio <= scenario.goal else 'MISSED'}")
+    return lines
+
+
+def table(summary, scenarios, peers):
+    lines = ["| load | proxy | CPU per request, µs | ± | × best peer | requests/s | p50, µs | p99, µs "
+             "| RSS, MiB |", "|---|---|--:|--:|--:|--:|--:|--:|--:|"]
+    for scenario in scenarios:
+        rows = summary[scenario.name]
+        best = min((rows[name]["cpu_us"] for name in peers if name != "kubelane" and name in rows),
+                   default=None)
+        for name in peers:
+            row = rows[name]
+            ratio = "–" if best is None else f"{row['cpu_us'] / best:.2f}"
+            noise = "–" if row["cpu_spread"] is None else f"{row['cpu_spread'] * 100:.0f} %"
+            p50 = number(row["p50_us"], 0)
+            if row["mean_us"] is not None:
+                p50 = f"{number(row['mean_us'], 0)} (mean)"
+            lines.append(f"| {scenario.title} | {name} | {number(row['cpu_us'])} | {noise} | {ratio} "
+                         f"| {number(row['rps'], 0)} | {p50} | {number(row['p99_us'], 0)} "
+                         f"| {number(row['rss_mib'])} |")
+        if "direct" in rows:
+            row = rows["direct"]
+            lines.append(f"| {scenario.title} | no proxy | – | – | – | {number(row['rps'], 0)} "
+                         f"| {number(row['p50_us'], 0)} | {number(row['p99_us'], 0)} | – |")
+    return "\n".join(lines)
+
+
+def version(command):
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    return (result.stdout + result.stderr).strip().splitlines()[0]
+
+
+def machine(kubelane, peers):
+    model = "unknown CPU"
+    for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            model = line.split(":", 1)[1].strip()
+            break
+    commands = {"kubelane": [str(kubelane), "version"], "nginx": ["nginx", "-v"],
+                "haproxy": ["haproxy", "-v"], "nghttpx": ["nghttpx", "--version"]}
+    return {"cpu": model, "cores": len(os.sched_getaffinity(0)), "kernel": platform.release(),
+            "openssl": version(["openssl", "version"]),
+            "versions": {name: version(commands[name]) for name in peers}}
+
+
+def describe(facts):
+    versions = ", ".join(facts["versions"].values())
+    return (f"{facts['cpu']}, {facts['cores']} cores, Linux {facts['kernel']}, {facts['openssl']}; "
+            f"{versions}")
+
+
+# ---------------------------------------------------------------- main
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kubelane", type=pathlib.Path, default="build/release/kubelane")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--seconds", type=float, default=3, help="of load per measurement")
+    parser.add_argument("--peers", default=",".join(PEERS))
+    parser.add_argument("--scenarios", default=",".join(s.name for s in SCENARIOS))
+    parser.add_argument("--out", type=pathlib.Path, default=HERE.parent / "build" / "bench",
+                        help="folder for results.json, table.md and the plots")
+    arguments = parser.parse_args()
+    arguments.peers = arguments.peers.split(",")
+    wanted = arguments.scenarios.split(",")
+    unknown = set(arguments.peers) - set(PEERS) | set(wanted) - {s.name for s in SCENARIOS}
+    if unknown:
+        parser.error(f"unknown: {', '.join(sorted(unknown))}")
+    arguments.scenarios = [s for s in SCENARIOS if s.name in wanted]
+    arguments.kubelane = arguments.kubelane.resolve()
+    return arguments
+
+
+def rotate(names, by):
+    by %= len(names)
+    return names[by:] + names[:by]
+
+
+def run_rounds(bench, arguments):
+    results = {scenario.name: {} for scenario in arguments.scenarios}
+    wrk_seconds = max(1, round(arguments.seconds))
+    for turn in range(arguments.rounds):
+        print(f"round {turn + 1} of {arguments.rounds}", file=sys.stderr)
+        for scenario in arguments.scenarios:
+            seconds = wrk_seconds if scenario.tool == "wrk" else arguments.seconds
+            for name in rotate(arguments.peers, turn):
+                result = bench.measure(name, scenario, seconds)
+                results[scenario.name].setdefault(name, []).append(result)
+                print(f"  {scenario.name:9} {name:9} {result['cpu_us']:8.1f} µs/request, "
+                      f"{result['upstream_connections']} new upstream connections",
+                      file=sys.stderr)
+            if scenario.name == "single":
+                results[scenario.name].setdefault("direct", []).append(
+                    bench.measure_direct(scenario, seconds))
+    return results
+
+
+def write_results(arguments, results):
+    summary = summarise(results, arguments.scenarios, arguments.peers)
+    facts = machine(arguments.kubelane, arguments.peers)
+    lines = [table(summary, arguments.scenarios, arguments.peers), ""]
+    lines += [f"- {line}" for line in verdicts(summary, arguments.scenarios)]
+    lines += ["", f"{arguments.rounds} interleaved rounds, medians. {describe(facts)}.", ""]
+    text = "\n".join(lines)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    (arguments.out / "table.md").write_text(text)
+    (arguments.out / "results.json").write_text(
+        json.dumps({"machine": facts, "summary": summary, "rounds": results}, indent=1) + "\n")
+    for name, drawing in plots.draw_all(summary, arguments.scenarios, arguments.peers).items():
+        (arguments.out / name).write_text(drawing)
+    print(text)
+    print(f"written to {arguments.out}", file=sys.stderr)
+
+
+def main():
+    arguments = parse_arguments()
+    os.environ["PATH"] += ":/usr/sbin:/sbin"
+    for tool in ["wrk", "h2load", "taskset", "openssl", "nginx"] + arguments.peers:
+        if tool != "kubelane" and shutil.which(tool) is None:
+            sys.exit(f"bench: {tool} is not installed; ./dev bench installs it")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="kubelane-bench-", dir=memory) as folder:
+        # nginx started as root serves files as another user.
+        pathlib.Path(folder).chmod(0o711)
+        bench = Bench(pathlib.Path(folder), arguments.kubelane, arguments.peers)
+        try:
+            bench.start_all()
+            for name in arguments.peers:
+                bench.check(name)
+            results = run_rounds(bench, arguments)
+        except RuntimeError as error:
+            sys.exit(f"bench: {error}")
+        finally:
+            bench.stop()
+    write_results(arguments, results)
+
+
+if __name__ == "__main__":
+    main()
