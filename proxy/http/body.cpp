@@ -138,16 +138,18 @@ bool BodyFramer::at_event_boundary() const noexcept {
 }
 
 std::size_t trailer_section_bytes(std::string_view input) noexcept {
-  std::size_t at = 0;
+  const std::string_view within = input.substr(0, max_trailer_bytes);
+  std::size_t line = 0;
   for (;;) {
-    const std::size_t newline = input.find('\n', at);
-    if (newline == std::string_view::npos)
+    const std::size_t end = within.find_first_of("\r\n", line);
+    if (end == std::string_view::npos || end + 1 == within.size()) {
+      if (end != std::string_view::npos && within[end] == '\n') return std::string_view::npos;
       return input.size() > max_trailer_bytes ? std::string_view::npos : 0;
-    if (newline >= max_trailer_bytes || newline == at || input[newline - 1] != '\r')
-      return std::string_view::npos;
-    const bool empty = newline == at + 1;
-    at = newline + 1;
-    if (empty) return at;
+    }
+    // A CR alone is refused as soon as the next byte is there: some readers take it for the end.
+    if (within[end] != '\r' || within[end + 1] != '\n') return std::string_view::npos;
+    if (end == line) return end + 2;
+    line = end + 2;
   }
 }
 

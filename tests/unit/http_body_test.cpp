@@ -182,6 +182,12 @@ TEST(TrailerSection, IsFoundWhole) {
   EXPECT_EQ(trailer_section_bytes("A: b\n\r\n"), std::string_view::npos);
   EXPECT_EQ(trailer_section_bytes("\n"), std::string_view::npos);
   EXPECT_EQ(trailer_section_bytes("A: b\r\n\n"), std::string_view::npos);
+  EXPECT_EQ(trailer_section_bytes("A: b\r"), 0u);
+  EXPECT_EQ(trailer_section_bytes("A: b\rC"), std::string_view::npos);
+  EXPECT_EQ(trailer_section_bytes("A: b\r\n\rX"), std::string_view::npos);
+  const std::string largest = "A: " + std::string(16 * 1024 - 7, 'b') + "\r\n\r\n";
+  EXPECT_EQ(trailer_section_bytes(largest + "GET"), largest.size());
+  EXPECT_EQ(trailer_section_bytes("x" + largest), std::string_view::npos);
   EXPECT_EQ(trailer_section_bytes(std::string(20000, 'a')), std::string_view::npos);
 }
 
