@@ -49,13 +49,13 @@ wait_for() {
 }
 
 failed=0
-# step WHAT EXPECTED COMMAND...: shows the command and its output, which must hold EXPECTED
+# step WHAT EXPECTED ARGUMENT...: shows the kubectl command and its output, which must hold EXPECTED
 step() {
   local what=$1 expected=$2 output status=0
   shift 2
   bold "$what"
-  printf '    $ %s\n' "$*"
-  output=$(timeout 60 "$@" 2>&1) || status=$?
+  printf '    $ kubectl %s\n' "$*"
+  output=$(timeout 60 "${kc[@]}" "$@" 2>&1) || status=$?
   printf '%s\n' "$output" | head -n 15 | sed 's/^/    /'
   if [ "$status" != 0 ] || ! grep -qF -- "$expected" <<<"$output"; then
     echo "    FAILED: exit status $status, wanted to see \"$expected\""
@@ -94,11 +94,12 @@ wait_for 20 "$running" "kubelane" grep -q 'kubelane is ready' "$work/kubelane.lo
 export KUBECONFIG=$work/out/kubeconfig.yaml
 tell "" "It connects to the Proxy with the bot's certificate, listens on localhost with TLS, and wrote" \
   "a kubeconfig that any client can use: an address, a CA, a token, nothing else:"
-sed -E -e 's/^/    /' -e 's/(data|token): "?(.{12})[^ ]*/\1: \2…/' "$KUBECONFIG"
+sed -E -e 's/^/    /' -e 's/(data|token): .*/\1: …/' "$KUBECONFIG"
 
 kc=(kubectl --cache-dir "$work/kubectl-cache")
-bold "3. Use real kubectl through it: $(kubectl version --client --short 2>/dev/null | head -n 1 || true)"
-step "List what is there" default "${kc[@]}" get namespaces
+version=$(kubectl version --client -o json 2>/dev/null | sed -nE 's/.*"gitVersion": "([^"]+)".*/\1/p')
+bold "3. Use real kubectl ($version) through it"
+step "List what is there" default get namespaces
 "${kc[@]}" get configmaps --watch --output-watch-events --no-headers >"$work/watch.log" 2>&1 &
 pids+=($!)
 watch=$!
@@ -115,9 +116,9 @@ for ((i = 0; i < 100; i++)); do
   sleep 0.1
 done
 step "Apply a manifest, while a watch is open in the background" configmap/greeting \
-  "${kc[@]}" apply --validate=false -f "$work/greeting.yaml"
+  apply --validate=false -f "$work/greeting.yaml"
 step "Read it back" "hello through the lane" \
-  "${kc[@]}" get configmap greeting -o 'jsonpath={.data.text}'
+  get configmap greeting -o 'jsonpath={.data.text}'
 bold "What the watch saw of it"
 for ((i = 0; i < 100; i++)); do
   grep -q greeting "$work/watch.log" && break
@@ -129,10 +130,10 @@ if ! grep greeting "$work/watch.log" | sed 's/^/    /'; then
 fi
 kill "$watch" 2>/dev/null || true
 pod=$("${kc[@]}" get pods -o 'jsonpath={.items[0].metadata.name}' 2>/dev/null || true)
-step "See the pods" "${pod:-a pod}" "${kc[@]}" get pods
-step "Read a log" "" "${kc[@]}" logs "$pod" --tail=3
+step "See the pods" "${pod:-a pod}" get pods
+step "Read a log" "" logs "$pod" --tail=3
 step "Run a command in a container (SPDY or WebSocket upgrade, a tunnel through the Proxy)" \
-  "hello from the container" "${kc[@]}" exec "$pod" -- echo "hello from the container"
+  "hello from the container" exec "$pod" -- echo "hello from the container"
 
 if [ "$failed" = 0 ]; then
   bold "Every step worked."
