@@ -1,6 +1,7 @@
 # Unit tests: one executable per folder of the product, tests/unit/<folder>_*_test.cpp.
 # Process tests: the real binary against the lab, tests/behaviour/*_test.cpp.
 find_package(GTest REQUIRED)
+find_package(ZLIB REQUIRED)  # for the lab's SPDY header blocks
 include(GoogleTest)
 
 function(kubelane_unit_tests folder)
@@ -21,7 +22,8 @@ file(GLOB lab_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/lab/*.cpp)
 list(FILTER lab_sources EXCLUDE REGEX "/main\\.cpp$")
 if(lab_sources)
   add_library(kubelane_lab STATIC ${lab_sources})
-  target_link_libraries(kubelane_lab PUBLIC kubelane_flags Boost::headers OpenSSL::SSL OpenSSL::Crypto Threads::Threads)
+  target_link_libraries(kubelane_lab PUBLIC kubelane_flags Boost::headers OpenSSL::SSL OpenSSL::Crypto Threads::Threads
+    ZLIB::ZLIB)
   if(EXISTS ${CMAKE_SOURCE_DIR}/tests/lab/main.cpp)
     add_executable(kubelane-lab tests/lab/main.cpp)
     target_link_libraries(kubelane-lab PRIVATE kubelane_lab)
