@@ -1,6 +1,5 @@
 #include "tls/context.hpp"
 
-#include <openssl/pem.h>
 #include <openssl/x509v3.h>
 #if defined(__aarch64__)
 #include <asm/hwcap.h>
@@ -8,6 +7,10 @@
 #endif
 
 #include <cstring>
+#include <utility>
+
+#include "tls/key.hpp"
+#include "tls/pem.hpp"
 
 namespace kubelane::tls {
 namespace {
@@ -38,12 +41,17 @@ bool apply_policy(SSL_CTX* context) {
                                 SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
   SSL_CTX_set_read_ahead(context, 1);
   SSL_CTX_set_default_read_buffer_len(context, read_buffer_bytes);
-  const char* suites13 = cpu_has_aes()
-                             ? "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:"
-                               "TLS_CHACHA20_POLY1305_SHA256"
-                             : "TLS_CHACHA20_POLY1305_SHA256:TLS_AES_128_GCM_SHA256:"
-                               "TLS_AES_256_GCM_SHA384";
-  const char* suites12 = "ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL";
+  const bool aes = cpu_has_aes();
+  const char* suites13 =
+      aes ? "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
+          : "TLS_CHACHA20_POLY1305_SHA256:TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384";
+  // TLS 1.2: forward secrecy and AEAD only.
+  const char* suites12 = aes ? "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:"
+                               "ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:"
+                               "ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305"
+                             : "ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305:"
+                               "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:"
+                               "ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384";
   if (SSL_CTX_set_ciphersuites(context, suites13) != 1) return false;
   if (SSL_CTX_set_cipher_list(context, suites12) != 1) return false;
   // The post-quantum hybrid first where the library knows it.
@@ -69,26 +77,16 @@ int choose_alpn(SSL*, const unsigned char** chosen, unsigned char* length,
   return SSL_TLSEXT_ERR_ALERT_FATAL;
 }
 
-CertificatePtr next_certificate(BIO* bio) {
-  return CertificatePtr(PEM_read_bio_X509(bio, nullptr, nullptr, nullptr));
-}
-
-BioPtr memory(std::string_view text) {
-  return BioPtr(BIO_new_mem_buf(text.data(), static_cast<int>(text.size())));
-}
-
-// An encrypted key must fail, not ask at a terminal.
-int no_password(char*, int, int, void*) { return 0; }
-
 }  // namespace
 
 Outcome<ContextPtr> make_upstream_context() {
   ContextPtr context(SSL_CTX_new(TLS_client_method()));
   if (!context || !apply_policy(context.get())) return tls_failure("TLS client set-up");
   SSL_CTX_set_verify(context.get(), SSL_VERIFY_PEER, nullptr);
-  SSL_CTX_set_session_cache_mode(context.get(),
-                                 SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
+  SSL_CTX_set_purpose(context.get(), X509_PURPOSE_SSL_SERVER);
+  SSL_CTX_set_session_cache_mode(context.get(), SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
   SSL_CTX_set_mode(context.get(), SSL_MODE_NO_AUTO_CHAIN);  // one certificate only (DP 2.4)
+  // A given CA is a root whether or not it signed itself.
   X509_VERIFY_PARAM_set_flags(SSL_CTX_get0_param(context.get()), X509_V_FLAG_PARTIAL_CHAIN);
   if (SSL_CTX_set_alpn_protos(context.get(), alpn_http1, sizeof alpn_http1) != 0)
     return tls_failure("TLS client set-up");
@@ -106,26 +104,32 @@ Outcome<ContextPtr> make_local_context(std::string_view certificate_pem, std::st
   SSL_CTX_set_session_id_context(context.get(), session_context, sizeof session_context - 1);
   SSL_CTX_set_alpn_select_cb(context.get(), choose_alpn, nullptr);
 
-  const BioPtr certificates = memory(certificate_pem);
-  const CertificatePtr leaf = next_certificate(certificates.get());
+  const PemBlocks chain = split_pem(certificate_pem);
+  if (chain.torn || chain.certificates.empty()) return tls_failure("local server certificate");
+  const CertificatePtr leaf = parse_certificate(chain.certificates.front());
   if (!leaf || SSL_CTX_use_certificate(context.get(), leaf.get()) != 1)
     return tls_failure("local server certificate");
-  while (CertificatePtr issuer = next_certificate(certificates.get())) {
-    if (SSL_CTX_add1_chain_cert(context.get(), issuer.get()) != 1)
+  for (std::size_t i = 1; i < chain.certificates.size(); ++i) {
+    const CertificatePtr issuer = parse_certificate(chain.certificates[i]);
+    if (!issuer || SSL_CTX_add1_chain_cert(context.get(), issuer.get()) != 1)
       return tls_failure("local server certificate chain");
   }
-  drain_errors();  // the end of the PEM text is reported as an error
-  const KeyPtr key(
-      PEM_read_bio_PrivateKey(memory(key_pem).get(), nullptr, no_password, nullptr));
-  if (!key || SSL_CTX_use_PrivateKey(context.get(), key.get()) != 1)
+  const Outcome<KeyPtr> key = parse_key(key_pem);
+  if (!key) return tls_failure("local server key " + key.error().message);
+  if (SSL_CTX_use_PrivateKey(context.get(), key->get()) != 1)
     return tls_failure("local server key");
 
   if (!client_ca_pem.empty()) {
-    const CertificatePtr authority = next_certificate(memory(client_ca_pem).get());
-    if (!authority ||
-        X509_STORE_add_cert(SSL_CTX_get_cert_store(context.get()), authority.get()) != 1 ||
-        SSL_CTX_add_client_CA(context.get(), authority.get()) != 1)
-      return tls_failure("local client CA");
+    const PemBlocks authorities = split_pem(client_ca_pem);
+    if (authorities.torn || authorities.certificates.empty()) return tls_failure("local client CA");
+    for (const std::string_view block : authorities.certificates) {
+      const CertificatePtr authority = parse_certificate(block);
+      if (!authority ||
+          X509_STORE_add_cert(SSL_CTX_get_cert_store(context.get()), authority.get()) != 1 ||
+          SSL_CTX_add_client_CA(context.get(), authority.get()) != 1)
+        return tls_failure("local client CA");
+    }
+    SSL_CTX_set_purpose(context.get(), X509_PURPOSE_SSL_CLIENT);
     SSL_CTX_set_verify(context.get(), SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nullptr);
   }
   return context;
@@ -147,6 +151,8 @@ Outcome<ContextPtr> make_web_context(const std::string& ca_file, bool insecure) 
 }
 
 bool set_expected_peer(SSL* ssl, const std::string& name) {
+  // OpenSSL would take these for "verify no name" and for the part before the NUL.
+  if (name.empty() || name.find('\0') != std::string::npos) return false;
   X509_VERIFY_PARAM* param = SSL_get0_param(ssl);
   if (X509_VERIFY_PARAM_set1_ip_asc(param, name.c_str()) == 1) return true;
   drain_errors();

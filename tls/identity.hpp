@@ -1,5 +1,6 @@
-// A bot's identity toward the Teleport Proxy: one immutable, validated snapshot of certificate, key,
-// trusted CAs and route. Made from the files that tbot writes (data-path spec 1.2, 1.3, 2.4, 8).
+// A bot's identity toward the Teleport Proxy: one immutable, validated snapshot of certificate,
+// key, trusted CAs and route. Made from the files that tbot writes (data-path spec 1.2, 1.3, 2.4,
+// 8).
 #pragma once
 
 #include <chrono>
@@ -42,10 +43,10 @@ using IdentityPtr = std::shared_ptr<const Identity>;
 
 // Parses and validates: the key matches the certificate, the certificate is a leaf, at least one CA
 // of the root cluster is there (selected by Subject CN == teleport_cluster). Order-tolerant by PEM
-// label; an unterminated PEM block, an empty file or a mismatch is a Failure{Code::io} whose message
-// says "incomplete" or names the mismatch: the caller retries, since tbot writes in place. An expired
-// certificate is returned as it is: the caller decides by not_after. Private key bytes are wiped from
-// every temporary. `files` is consumed and its key bytes wiped.
+// label; an unterminated PEM block, an empty file or a mismatch is a Failure{Code::io} whose
+// message says "incomplete" or names the mismatch: the caller retries, since tbot writes in place.
+// An expired certificate is returned as it is: the caller decides by not_after. Private key bytes
+// are wiped from every temporary. `files` is consumed and its key bytes wiped.
 Outcome<IdentityPtr> make_identity(IdentityFiles files);
 
 }  // namespace kubelane::tls

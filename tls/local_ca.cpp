@@ -1,21 +1,23 @@
 #include "tls/local_ca.hpp"
 
-#include <arpa/inet.h>
-#include <fcntl.h>
-#include <openssl/ec.h>
-#include <openssl/pem.h>
-#include <openssl/rand.h>
-#include <openssl/x509v3.h>
-#include <sys/file.h>
-#include <sys/stat.h>
-
 #include <algorithm>
 #include <cerrno>
+#include <cstdio>
 #include <ctime>
 #include <system_error>
 #include <utility>
 
+#include <fcntl.h>
+#include <openssl/crypto.h>
+#include <openssl/rand.h>
+#include <openssl/sha.h>
+#include <openssl/x509v3.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+
+#include "tls/key.hpp"
 #include "tls/openssl.hpp"
+#include "tls/pem.hpp"
 #include "tls/socket.hpp"
 
 namespace kubelane::tls {
@@ -46,50 +48,25 @@ Failure storage_failure(const std::string& path, const std::string& what) {
 
 std::string sys_text(int error) { return std::generic_category().message(error); }
 
-KeyPtr new_key() { return KeyPtr(EVP_EC_gen("P-256")); }
+constexpr std::string_view token_alphabet =
+    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
-template <class Write>
-std::string to_pem(Write write) {
-  const BioPtr bio(BIO_new(BIO_s_secmem()));
-  if (!bio || write(bio.get()) != 1) return {};
-  char* bytes = nullptr;
-  const long length = BIO_get_mem_data(bio.get(), &bytes);
-  return {bytes, static_cast<std::size_t>(length)};
-}
-
-std::string certificate_pem(X509* certificate) {
-  return to_pem([certificate](BIO* bio) { return PEM_write_bio_X509(bio, certificate); });
-}
-
-std::string key_pem(EVP_PKEY* key) {
-  return to_pem([key](BIO* bio) {
-    return PEM_write_bio_PKCS8PrivateKey(bio, key, nullptr, nullptr, 0, nullptr, nullptr);
-  });
-}
-
-CertificatePtr read_certificate(const std::string& pem) {
-  const BioPtr bio(BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())));
-  return CertificatePtr(PEM_read_bio_X509(bio.get(), nullptr, nullptr, nullptr));
-}
-
-KeyPtr read_key(const std::string& pem) {
-  const BioPtr bio(BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())));
-  return KeyPtr(PEM_read_bio_PrivateKey(
-      bio.get(), nullptr, [](char*, int, int, void*) { return 0; }, nullptr));
-}
-
-std::string random_text(std::size_t bytes, std::string_view alphabet) {
+// 256 bits: 43 characters of base64url. The alphabet's size divides 256, so none is likelier.
+std::string new_token() {
+  unsigned char random[43];
+  if (RAND_bytes(random, sizeof random) != 1) return {};
   std::string text;
-  std::vector<unsigned char> random(bytes);
-  if (RAND_bytes(random.data(), static_cast<int>(random.size())) != 1) return {};
-  for (const unsigned char byte : random) text += alphabet[byte % alphabet.size()];
-  OPENSSL_cleanse(random.data(), random.size());
+  for (const unsigned char byte : random) text += token_alphabet[byte % token_alphabet.size()];
+  OPENSSL_cleanse(random, sizeof random);
   return text;
 }
 
-// 256 bits: 43 characters of a 64-character alphabet.
-std::string new_token() {
-  return random_text(43, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_");
+// What may follow "Bearer ": an operator's own token may use all of it.
+bool is_token(const std::string& text) {
+  return std::all_of(text.begin(), text.end(), [](char c) {
+    return token_alphabet.find(c) != std::string_view::npos ||
+           std::string_view(".~+/=").find(c) != std::string_view::npos;
+  });
 }
 
 bool set_serial(X509* certificate) {
@@ -97,9 +74,8 @@ bool set_serial(X509* certificate) {
   if (RAND_bytes(bytes, sizeof bytes) != 1) return false;
   bytes[0] = static_cast<unsigned char>((bytes[0] & 0x7f) | 0x40);  // positive, full length
   BIGNUM* number = BN_bin2bn(bytes, sizeof bytes, nullptr);
-  const bool done =
-      number != nullptr &&
-      BN_to_ASN1_INTEGER(number, X509_get_serialNumber(certificate)) != nullptr;
+  const bool done = number != nullptr &&
+                    BN_to_ASN1_INTEGER(number, X509_get_serialNumber(certificate)) != nullptr;
   BN_free(number);
   return done;
 }
@@ -133,45 +109,106 @@ system_clock::time_point not_after(const X509* certificate) {
   return system_clock::from_time_t(::timegm(&parts));
 }
 
-Outcome<LocalTrust> new_trust(std::string token) {
-  const KeyPtr key = new_key();
+// Of the public key, so that a certificate made anew for a stored key has the same name and clients
+// that hold the earlier one still build their chain.
+std::string authority_name(EVP_PKEY* key) {
+  unsigned char* bytes = nullptr;
+  const int length = i2d_PUBKEY(key, &bytes);
+  if (length <= 0) return {};
+  unsigned char digest[SHA256_DIGEST_LENGTH];
+  SHA256(bytes, static_cast<std::size_t>(length), digest);
+  OPENSSL_free(bytes);
+  char suffix[9];
+  std::snprintf(suffix, sizeof suffix, "%02x%02x%02x%02x", digest[0], digest[1], digest[2],
+                digest[3]);
+  return std::string("kubelane local CA ") + suffix;
+}
+
+// A self-signed CA certificate for the key, as PEM.
+Outcome<std::string> certify_authority(EVP_PKEY* key, system_clock::time_point end) {
   const CertificatePtr certificate(X509_new());
-  if (!key || !certificate) return failure("making the local CA");
+  if (!certificate) return failure("making the local CA");
   X509* made = certificate.get();
-  LocalTrust trust;
-  trust.not_after = system_clock::now() + ca_lifetime;
   X509_set_version(made, X509_VERSION_3);
-  set_validity(made, trust.not_after);
-  const std::string suffix = random_text(8, "0123456789abcdef");
-  if (!set_serial(made) || X509_set_pubkey(made, key.get()) != 1 ||
+  set_validity(made, end);
+  if (!set_serial(made) || X509_set_pubkey(made, key) != 1 ||
       !set_name(X509_get_subject_name(made), "O", "kubelane") ||
-      !set_name(X509_get_subject_name(made), "CN", "kubelane local CA " + suffix) ||
+      !set_name(X509_get_subject_name(made), "CN", authority_name(key)) ||
       X509_set_issuer_name(made, X509_get_subject_name(made)) != 1 ||
       !add_extension(made, made, NID_basic_constraints, "critical,CA:TRUE,pathlen:0") ||
       !add_extension(made, made, NID_key_usage, "critical,keyCertSign,cRLSign") ||
       !add_extension(made, made, NID_subject_key_identifier, "hash") ||
-      X509_sign(made, key.get(), EVP_sha256()) == 0)
+      X509_sign(made, key, EVP_sha256()) == 0)
     return failure("making the local CA");
-  trust.ca_certificate = certificate_pem(made);
-  trust.ca_key = key_pem(key.get());
-  trust.token = token.empty() ? new_token() : std::move(token);
-  if (trust.ca_certificate.empty() || trust.ca_key.empty() || trust.token.empty())
-    return failure("making the local CA");
-  return trust;
+  std::string pem = certificate_pem(made);
+  if (pem.empty()) return failure("making the local CA");
+  return pem;
+}
+
+// Fills in what is empty. A certificate that is there belongs to the key that is there.
+Outcome<void> complete(LocalTrust& trust) {
+  if (trust.ca_certificate.empty()) {
+    if (trust.ca_key.empty()) {
+      const KeyPtr made = make_key();
+      if (made) trust.ca_key = key_pem(made.get());
+      if (trust.ca_key.empty()) return failure("making the key of the local CA");
+    }
+    const Outcome<KeyPtr> key = parse_key(trust.ca_key);
+    if (!key) return failure("the key of the local CA " + key.error().message);
+    // Whole seconds, as in the certificate.
+    trust.not_after = std::chrono::floor<std::chrono::seconds>(system_clock::now() + ca_lifetime);
+    Outcome<std::string> certificate = certify_authority(key->get(), trust.not_after);
+    if (!certificate) return certificate.error();
+    trust.ca_certificate = std::move(*certificate);
+  }
+  if (trust.token.empty()) trust.token = new_token();
+  if (trust.token.empty()) return failure("making the local token");
+  return {};
+}
+
+bool is_dns_name(const std::string& name) {
+  constexpr std::size_t longest = 253;
+  return !name.empty() && name.size() <= longest &&
+         std::all_of(name.begin(), name.end(), [](unsigned char c) {
+           return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                  c == '-' || c == '.' || c == '_' || c == '*';
+         });
+}
+
+// Subject alternative names; what is neither an IP literal nor a DNS name is left out.
+bool add_names(X509* certificate, const std::vector<std::string>& names) {
+  const std::unique_ptr<GENERAL_NAMES, Deleter<GENERAL_NAMES_free>> all(GENERAL_NAMES_new());
+  if (!all) return false;
+  for (const std::string& name : names) {
+    GENERAL_NAME* entry = a2i_GENERAL_NAME(nullptr, nullptr, nullptr, GEN_IPADD, name.c_str(), 0);
+    if (entry == nullptr) {
+      drain_errors();
+      if (!is_dns_name(name)) continue;
+      entry = a2i_GENERAL_NAME(nullptr, nullptr, nullptr, GEN_DNS, name.c_str(), 0);
+      if (entry == nullptr) return false;
+    }
+    if (sk_GENERAL_NAME_push(all.get(), entry) == 0) {
+      GENERAL_NAME_free(entry);
+      return false;
+    }
+  }
+  return X509_add1_ext_i2d(certificate, NID_subject_alt_name, all.get(), 0, X509V3_ADD_DEFAULT) ==
+         1;
 }
 
 Outcome<LeafPem> issue(const LocalTrust& trust, const std::string& common_name,
-                       const std::string& usage, const std::string& names,
+                       const std::string& usage, const std::vector<std::string>& names,
                        system_clock::time_point end) {
-  const CertificatePtr authority = read_certificate(trust.ca_certificate);
-  const KeyPtr authority_key = read_key(trust.ca_key);
-  const KeyPtr key = new_key();
+  const CertificatePtr authority = parse_certificate(trust.ca_certificate);
+  const Outcome<KeyPtr> authority_key = parse_key(trust.ca_key);
+  const KeyPtr key = make_key();
   const CertificatePtr certificate(X509_new());
   if (!authority || !authority_key || !key || !certificate)
     return failure("issuing a local certificate");
   X509* made = certificate.get();
   LeafPem leaf;
-  leaf.not_after = std::min(end, trust.not_after);
+  leaf.not_after = std::min(std::chrono::floor<std::chrono::seconds>(end),
+                            std::chrono::floor<std::chrono::seconds>(trust.not_after));
   X509_set_version(made, X509_VERSION_3);
   set_validity(made, leaf.not_after);
   if (!set_serial(made) || X509_set_pubkey(made, key.get()) != 1 ||
@@ -183,52 +220,87 @@ Outcome<LeafPem> issue(const LocalTrust& trust, const std::string& common_name,
       !add_extension(made, authority.get(), NID_ext_key_usage, usage) ||
       !add_extension(made, authority.get(), NID_subject_key_identifier, "hash") ||
       !add_extension(made, authority.get(), NID_authority_key_identifier, "keyid") ||
-      (!names.empty() && !add_extension(made, authority.get(), NID_subject_alt_name, names)) ||
-      X509_sign(made, authority_key.get(), EVP_sha256()) == 0)
+      (!names.empty() && !add_names(made, names)) ||
+      X509_sign(made, authority_key->get(), EVP_sha256()) == 0)
     return failure("issuing a local certificate");
   leaf.certificate = certificate_pem(made);
   leaf.key = key_pem(key.get());
+  if (leaf.certificate.empty() || leaf.key.empty()) return failure("issuing a local certificate");
   return leaf;
 }
 
-// Reads a file that must be ours alone. Missing: empty text and `found` false.
-Outcome<std::string> read_private(int directory, const std::string& path, const char* file,
-                                  bool secret, bool& found) {
+// The storage directory, open. Paths in it are relative to `fd`; messages name `path`.
+struct Storage {
+  const std::string& path;
+  UniqueFd fd;
+
+  Failure failed(const std::string& what) const { return storage_failure(path, what); }
+};
+
+constexpr const char* not_writable_remedy =
+    "; make the directory writable for this user or set storage: {type: memory}";
+
+// The directory and its missing parents, for this user alone.
+Outcome<Storage> open_storage(const std::string& path) {
+  int error = 0;
+  for (std::size_t end = path.find('/', 1);; end = path.find('/', end + 1)) {
+    error = ::mkdir(path.substr(0, end).c_str(), 0700) == 0 ? 0 : errno;
+    if (end == std::string::npos) break;
+  }
+  Storage storage{path, UniqueFd(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC))};
+  if (storage.fd) return storage;
+  if (error == 0 || error == EEXIST) error = errno;
+  return storage.failed("cannot make or open the directory: " + sys_text(error) +
+                        not_writable_remedy);
+}
+
+enum class Readers { owner, anyone };
+
+// Reads a file that must be ours. Missing: empty text and `found` false.
+Outcome<std::string> read_file(const Storage& storage, const std::string& file, Readers readers,
+                               bool& found) {
   found = false;
-  const UniqueFd fd(::openat(directory, file, O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
+  // O_NONBLOCK: a FIFO in the file's place must not hang us.
+  const UniqueFd fd(
+      ::openat(storage.fd.get(), file.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
   if (!fd) {
     if (errno == ENOENT) return std::string();
-    if (errno == ELOOP)
-      return storage_failure(path, std::string(file) + " is a symbolic link; remove it");
-    return storage_failure(path, "cannot open " + std::string(file) + ": " + sys_text(errno));
+    if (errno == ELOOP) return storage.failed(file + " is a symbolic link; remove it");
+    return storage.failed("cannot open " + file + ": " + sys_text(errno));
   }
   struct stat status {};
   if (::fstat(fd.get(), &status) != 0 || !S_ISREG(status.st_mode))
-    return storage_failure(path, std::string(file) + " is not a regular file; remove it");
+    return storage.failed(file + " is not a regular file; remove it");
   if (status.st_uid != ::geteuid())
-    return storage_failure(path, std::string(file) + " belongs to another user; run kubelane as "
-                                                     "that user or remove the file");
-  if (secret && (status.st_mode & 077) != 0)
-    return storage_failure(path, std::string(file) +
-                                     " can be read by others; after chmod 600 consider its content "
-                                     "known: remove the kubelane-* files to make new ones");
-  std::string text(static_cast<std::size_t>(std::min<off_t>(status.st_size, 1 << 16)), '\0');
+    return storage.failed(file +
+                          " belongs to another user; run kubelane as that user or remove the file");
+  if (readers == Readers::owner && (status.st_mode & 077) != 0)
+    return storage.failed(file +
+                          " can be read by others; after chmod 600 consider its content known: "
+                          "remove the kubelane-* files to make new ones");
+  if ((status.st_mode & 022) != 0)
+    return storage.failed(file +
+                          " can be written by others; chmod go-w it, or remove the "
+                          "kubelane-* files to make new ones");
+  constexpr off_t most_bytes = 1 << 16;
+  std::string text(static_cast<std::size_t>(std::min(status.st_size, most_bytes)), '\0');
   const ssize_t got = ::read(fd.get(), text.data(), text.size());
-  if (got < 0) return storage_failure(path, "cannot read " + std::string(file));
+  if (got < 0) return storage.failed("cannot read " + file + ": " + sys_text(errno));
   text.resize(static_cast<std::size_t>(got));
   found = true;
   return text;
 }
 
-Outcome<void> write_private(int directory, const std::string& path, const std::string& file,
-                            const std::string& text) {
-  const std::string temporary = "." + file + "." + random_text(8, "0123456789abcdef");
+// Whole or not at all, also when the machine loses power. The caller holds the lock, so that the
+// temporary's name is free or left by a crash.
+Outcome<void> write_file(const Storage& storage, const std::string& file, const std::string& text) {
+  const int directory = storage.fd.get();
+  const std::string temporary = "." + file + ".new";
+  ::unlinkat(directory, temporary.c_str(), 0);
   UniqueFd fd(::openat(directory, temporary.c_str(),
                        O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
   if (!fd)
-    return storage_failure(path, "cannot write " + file + ": " + sys_text(errno) +
-                                     "; make the directory writable for this user or set storage: "
-                                     "{type: memory}");
+    return storage.failed("cannot write " + file + ": " + sys_text(errno) + not_writable_remedy);
   const ssize_t written = ::write(fd.get(), text.data(), text.size());
   int error = written == static_cast<ssize_t>(text.size()) ? 0 : written < 0 ? errno : ENOSPC;
   if (error == 0 && ::fsync(fd.get()) != 0) error = errno;
@@ -237,115 +309,131 @@ Outcome<void> write_private(int directory, const std::string& path, const std::s
     error = errno;
   if (error != 0) {
     ::unlinkat(directory, temporary.c_str(), 0);
-    return storage_failure(path, "cannot write " + file + ": " + sys_text(error));
+    return storage.failed("cannot write " + file + ": " + sys_text(error));
   }
-  ::fsync(directory);
+  // Some file systems cannot sync a directory; they order renames themselves.
+  if (::fsync(directory) != 0 && errno != EINVAL)
+    return storage.failed("cannot write " + file + ": " + sys_text(errno));
   return {};
 }
 
-Outcome<LocalTrust> load(int directory, const std::string& path, bool& complete) {
+// What is there, checked; absent parts are empty. A key without a certificate is what a crash
+// between the two writings leaves.
+Outcome<LocalTrust> load(const Storage& storage) {
   LocalTrust trust;
   bool have_certificate = false;
   bool have_key = false;
   bool have_token = false;
   Outcome<std::string> certificate =
-      read_private(directory, path, ca_certificate_file, false, have_certificate);
+      read_file(storage, ca_certificate_file, Readers::anyone, have_certificate);
   if (!certificate) return certificate.error();
-  Outcome<std::string> key = read_private(directory, path, ca_key_file, true, have_key);
+  Outcome<std::string> key = read_file(storage, ca_key_file, Readers::owner, have_key);
   if (!key) return key.error();
-  Outcome<std::string> token = read_private(directory, path, token_file, true, have_token);
+  Outcome<std::string> token = read_file(storage, token_file, Readers::owner, have_token);
   if (!token) return token.error();
-  complete = have_certificate && have_key && have_token;
   trust.ca_certificate = std::move(*certificate);
   trust.ca_key = std::move(*key);
   trust.token = std::move(*token);
-  while (!trust.token.empty() && (trust.token.back() == '\n' || trust.token.back() == ' '))
-    trust.token.pop_back();
+  if (trust.token.ends_with('\n')) trust.token.pop_back();
   constexpr std::size_t least_token_bytes = 32;
-  if (have_token && (trust.token.size() < least_token_bytes ||
-                     trust.token.find_first_of(" \t\r\n") != std::string::npos))
-    return storage_failure(path, std::string(token_file) +
-                                     " is damaged or too short; remove it to make a new one (then "
-                                     "restart the clients)");
-  if (have_certificate != have_key) {
-    return storage_failure(path, std::string("only one of ") + ca_certificate_file + " and " +
-                                     ca_key_file + " is there; remove it to make a new CA");
-  }
-  if (have_certificate) {
-    const CertificatePtr authority = read_certificate(trust.ca_certificate);
-    const KeyPtr authority_key = read_key(trust.ca_key);
+  if (have_token && (trust.token.size() < least_token_bytes || !is_token(trust.token)))
+    return storage.failed(std::string(token_file) +
+                          " is damaged or too short; remove it to make a new one (then restart "
+                          "the clients)");
+  if (have_certificate && !have_key)
+    return storage.failed(std::string(ca_certificate_file) + " is there without " + ca_key_file +
+                          "; remove it to make a new CA (clients then need the new kubeconfig)");
+  const Failure damaged = storage.failed(std::string(ca_certificate_file) + " or " + ca_key_file +
+                                         " is damaged; remove both to make a new CA (clients then "
+                                         "need the new kubeconfig)");
+  if (!have_key) return trust;
+  const Outcome<KeyPtr> authority_key = parse_key(trust.ca_key);
+  if (!authority_key) return damaged;
+  if (!have_certificate) return trust;
+  const CertificatePtr authority = parse_certificate(trust.ca_certificate);
+  if (!authority || X509_check_ca(authority.get()) != 1 ||
+      X509_check_private_key(authority.get(), authority_key->get()) != 1) {
     drain_errors();
-    if (!authority || !authority_key ||
-        X509_check_private_key(authority.get(), authority_key.get()) != 1) {
-      drain_errors();
-      return storage_failure(path, std::string(ca_certificate_file) + " or " + ca_key_file +
-                                       " is damaged; remove both to make a new CA (clients then "
-                                       "need the new kubeconfig)");
-    }
-    trust.not_after = not_after(authority.get());
-    if (trust.not_after < system_clock::now() + ca_renew_before) {
-      trust.ca_certificate.clear();
-      complete = false;
-    }
+    return damaged;
+  }
+  trust.not_after = not_after(authority.get());
+  return trust;
+}
+
+bool is_complete(const LocalTrust& trust) {
+  return !trust.ca_certificate.empty() && !trust.ca_key.empty() && !trust.token.empty();
+}
+
+bool expires_within(const LocalTrust& trust, hours span) {
+  return trust.not_after < system_clock::now() + span;
+}
+
+// Completes what is stored and writes what is new. The key before its certificate: see load().
+Outcome<LocalTrust> complete_storage(const Storage& storage, LocalTrust stored) {
+  LocalTrust trust = stored;
+  // Only the certificate is new, its key and name stay: clients that hold the old one are served
+  // until it ends.
+  if (expires_within(trust, ca_renew_before)) trust.ca_certificate.clear();
+  if (const Outcome<void> completed = complete(trust); !completed) return completed.error();
+  struct File {
+    const char* name;
+    const std::string& before;
+    const std::string& now;
+    const char* end;
+  };
+  for (const File& file :
+       {File{ca_key_file, stored.ca_key, trust.ca_key, ""},
+        File{ca_certificate_file, stored.ca_certificate, trust.ca_certificate, ""},
+        File{token_file, stored.token, trust.token, "\n"}}) {
+    if (file.before == file.now) continue;
+    if (const Outcome<void> written = write_file(storage, file.name, file.now + file.end); !written)
+      return written.error();
   }
   return trust;
+}
+
+// Two processes must not make two CAs: the second waits, then reads what the first wrote. Invalid,
+// with `error` set, when there can be no lock here.
+UniqueFd take_lock(const Storage& storage, int& error) {
+  UniqueFd lock(
+      ::openat(storage.fd.get(), lock_file, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));
+  int locked = -1;
+  if (lock) {
+    do {
+      locked = ::flock(lock.get(), LOCK_EX);
+    } while (locked != 0 && errno == EINTR);
+  }
+  error = locked == 0 ? 0 : errno;
+  return locked == 0 ? std::move(lock) : UniqueFd();
 }
 
 }  // namespace
 
 Outcome<LocalTrust> open_local_trust(const std::string& storage_path) {
-  if (storage_path.empty()) return new_trust({});
-  if (::mkdir(storage_path.c_str(), 0700) != 0 && errno != EEXIST)
-    return storage_failure(storage_path, "cannot create the directory: " + sys_text(errno));
-  const UniqueFd directory(::open(storage_path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!directory)
-    return storage_failure(storage_path, "cannot open the directory: " + sys_text(errno));
-  bool complete = false;
-  Outcome<LocalTrust> stored = load(directory.get(), storage_path, complete);
-  if (!stored || complete) return stored;
-  // Two processes must not make two CAs: the second waits and reads what the first wrote.
-  const UniqueFd lock(::openat(directory.get(), lock_file,
-                               O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));
-  if (!lock || ::flock(lock.get(), LOCK_EX) != 0)
-    return storage_failure(storage_path, "cannot create " + std::string(lock_file) + ": " +
-                                             sys_text(errno) +
-                                             "; make the directory writable for this user or set "
-                                             "storage: {type: memory}");
-  stored = load(directory.get(), storage_path, complete);
-  if (!stored || complete) return stored;
-  LocalTrust trust;
-  if (stored->ca_certificate.empty()) {
-    Outcome<LocalTrust> made = new_trust(stored->token);
-    if (!made) return made;
-    trust = std::move(*made);
-    // The key first: a certificate without its key is refused at the next start.
-    if (auto written = write_private(directory.get(), storage_path, ca_key_file, trust.ca_key);
-        !written)
-      return written.error();
-    if (auto written =
-            write_private(directory.get(), storage_path, ca_certificate_file, trust.ca_certificate);
-        !written)
-      return written.error();
-  } else {
-    trust = std::move(*stored);
-    if (trust.token.empty()) trust.token = new_token();
+  if (storage_path.empty()) {
+    LocalTrust trust;
+    if (const Outcome<void> made = complete(trust); !made) return made.error();
+    return trust;
   }
-  if (auto written = write_private(directory.get(), storage_path, token_file, trust.token + "\n");
-      !written)
-    return written.error();
-  return trust;
+  const Outcome<Storage> storage = open_storage(storage_path);
+  if (!storage) return storage.error();
+  int lock_error = 0;
+  const UniqueFd lock = take_lock(*storage, lock_error);
+  Outcome<LocalTrust> stored = load(*storage);
+  if (!stored) return stored;
+  if (is_complete(*stored) && !expires_within(*stored, ca_renew_before)) return stored;
+  if (lock) return complete_storage(*storage, std::move(*stored));
+  // A directory that cannot be written serves as long as its content does.
+  if (is_complete(*stored) && !expires_within(*stored, hours{0})) return stored;
+  return storage->failed("cannot create " + std::string(lock_file) + ": " + sys_text(lock_error) +
+                         not_writable_remedy);
 }
 
 Outcome<LeafPem> issue_server_leaf(const LocalTrust& trust,
                                    const std::vector<std::string>& extra_names) {
-  std::string names = "DNS:localhost,IP:127.0.0.1,IP:::1";
-  for (const std::string& extra : extra_names) {
-    in6_addr address{};
-    const bool ip = ::inet_pton(AF_INET, extra.c_str(), &address) == 1 ||
-                    ::inet_pton(AF_INET6, extra.c_str(), &address) == 1;
-    if (extra.find_first_of(",: ") != std::string::npos && !ip) continue;  // no such DNS name
-    names += (ip ? ",IP:" : ",DNS:") + extra;
-  }
+  std::vector<std::string> names{"localhost", "127.0.0.1", "::1"};
+  for (const std::string& extra : extra_names)
+    if (std::find(names.begin(), names.end(), extra) == names.end()) names.push_back(extra);
   return issue(trust, "localhost", "serverAuth", names, system_clock::now() + leaf_lifetime);
 }
 

@@ -25,19 +25,25 @@ struct LocalTrust {
   std::chrono::system_clock::time_point not_after;
 };
 
-// Reads ca.crt, ca.key and token from `storage_path`, creating what is missing; an empty path makes
-// new ones in memory. Files are written to a temporary, fsynced and renamed; an advisory lock keeps
-// two processes from creating different ones. Existing files that are damaged or readable by others
-// are a Failure that says what to do: never overwritten silently. The CA lives 10 years and is replaced
-// when less than 30 days are left.
+// Reads kubelane-ca.crt, kubelane-ca.key and kubelane-token from `storage_path`, creating what is
+// missing, the directory too; an empty path makes new ones in memory. Each file is written to a
+// temporary, fsynced and renamed; a lock on kubelane.lock keeps two processes from creating
+// different ones. Files that are damaged, symbolic links, another user's or, the secret ones,
+// readable by others are a Failure that says what to do: never overwritten silently. The CA's
+// certificate lives 10 years and is replaced when less than 30 days are left; key and name stay, so
+// that clients with the old one go on until it ends. A directory that cannot be written is a
+// Failure only when something would have to be written. Blocks for the disk and for another
+// process's lock.
 Outcome<LocalTrust> open_local_trust(const std::string& storage_path);
 
 // Server leaf: SANs localhost, 127.0.0.1, ::1 and `extra_names` (DNS names or IP literals).
-// Valid 90 days, renewed by the caller when less than 30 are left. NotBefore 1 h back.
+// What is neither is left out: no client could verify it. Valid 90 days, renewed by the caller when
+// less than 30 are left. NotBefore 1 h back.
 Outcome<LeafPem> issue_server_leaf(const LocalTrust& trust,
                                    const std::vector<std::string>& extra_names);
 
-// Client leaf (extendedKeyUsage clientAuth) for the kubeconfig in mtls mode; valid as long as the CA.
+// Client leaf (extendedKeyUsage clientAuth) for the kubeconfig in mtls mode; valid as long as the
+// CA.
 Outcome<LeafPem> issue_client_leaf(const LocalTrust& trust);
 
 }  // namespace kubelane::tls
