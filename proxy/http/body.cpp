@@ -7,7 +7,7 @@ namespace {
 
 constexpr std::size_t max_extension_bytes = 256;
 constexpr std::size_t max_size_digits = 16;
-constexpr std::size_t max_trailer_bytes = 16 * 1024;
+constexpr std::size_t max_trailer_bytes = 16UL * 1024;
 
 int hex_value(char c) noexcept {
   if (c >= '0' && c <= '9') return c - '0';
@@ -69,15 +69,11 @@ BodyFramer::Scan BodyFramer::scan(std::string_view input) noexcept {
           if (++line_bytes_ > max_size_digits || left_ > (UINT64_MAX >> 8))
             return refuse("chunk size too large");
           left_ = left_ * 16 + static_cast<std::uint64_t>(digit);
-        } else if (line_bytes_ == 0) {
+        } else if (line_bytes_ == 0 || (c != '\r' && c != ';')) {
           return refuse("chunk size is not a hexadecimal number");
-        } else if (c == '\r') {
-          state_ = State::size_lf;
-        } else if (c == ';') {
-          line_bytes_ = 0;
-          state_ = State::extension;
         } else {
-          return refuse("chunk size is not a hexadecimal number");
+          line_bytes_ = 0;
+          state_ = c == ';' ? State::extension : State::size_lf;
         }
         ++at;
         break;

@@ -55,7 +55,7 @@ struct ResponseHead {
 };
 
 struct HeadLimits {
-  std::size_t max_bytes = 64 * 1024;
+  std::size_t max_bytes = 64UL * 1024;
   std::size_t max_fields = 96;
 };
 

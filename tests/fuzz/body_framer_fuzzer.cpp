@@ -20,21 +20,32 @@ enum class End { none, refused, complete };
 
 struct Opinion {
   End end = End::none;
-  std::size_t bytes = 0;  // complete: length of the body
+  std::size_t bytes = 0;       // complete: length of the body
+  char last_data_byte = '\n';  // as if it were one when there is no data
 };
 
 Opinion ask_llhttp(std::string_view body) {
   llhttp_settings_t settings;
   llhttp_settings_init(&settings);
   settings.on_message_complete = [](llhttp_t*) -> int { return HPE_PAUSED; };
+  settings.on_body = [](llhttp_t* reader, const char* at, std::size_t length) -> int {
+    static_cast<Opinion*>(reader->data)->last_data_byte = at[length - 1];
+    return 0;
+  };
+  Opinion opinion;
   llhttp_t parser;
   llhttp_init(&parser, HTTP_REQUEST, &settings);
+  parser.data = &opinion;
   const std::string_view head = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
   require(llhttp_execute(&parser, head.data(), head.size()) == HPE_OK, "llhttp takes the head");
   const llhttp_errno_t error = llhttp_execute(&parser, body.data(), body.size());
-  if (error == HPE_OK) return {};
-  if (error != HPE_PAUSED) return {End::refused, 0};
-  return {End::complete, static_cast<std::size_t>(llhttp_get_error_pos(&parser) - body.data())};
+  if (error == HPE_PAUSED) {
+    opinion.end = End::complete;
+    opinion.bytes = static_cast<std::size_t>(llhttp_get_error_pos(&parser) - body.data());
+  } else if (error != HPE_OK) {
+    opinion.end = End::refused;
+  }
+  return opinion;
 }
 
 struct Outcome {
@@ -117,6 +128,7 @@ void check_chunked(std::string_view input, const Outcome& ours) {
   const Opinion downstream = ask_llhttp(passed);
   require(downstream.end == End::complete, "what we pass on is complete");
   require(downstream.bytes == passed.size(), "what we pass on is one body and nothing else");
+  require(!ours.boundary || downstream.last_data_byte == '\n', "a boundary ends a line");
 }
 
 }  // namespace

@@ -13,6 +13,8 @@ target_link_options(kubelane_flags INTERFACE -fsanitize=address,undefined)
 get_target_property(llhttp_imported kubelane_llhttp IMPORTED)
 if(NOT llhttp_imported)
   target_compile_options(kubelane_llhttp PRIVATE ${fuzz_flags})
+  # Otherwise llhttp 8 takes any byte for the CR and LF of a chunk, and is no measure for ours.
+  target_compile_definitions(kubelane_llhttp PUBLIC LLHTTP_STRICT_MODE=1)
 endif()
 
 # Only what a fuzzer links is built.

@@ -104,7 +104,7 @@ void request(std::string_view input, std::size_t strip) {
     return;
   }
   const auto next = std::make_unique<RequestHead>();
-  HeadParser reader;
+  HeadParser reader({64UL * 1024, max_fields});
   const HeadVerdict verdict = reader.request(text, *next);
   require(verdict.kind == Kind::done && verdict.bytes == text.size(),
           "the next reader sees a head");
@@ -149,7 +149,7 @@ void response(std::string_view input, bool close, std::string_view method) {
       write_exactly([&](std::span<char> out) { return write_response_head(*head, {close}, out); });
   if (text.empty()) return;  // more Connection fields than anybody sends
   const auto next = std::make_unique<ResponseHead>();
-  HeadParser reader({64 * 1024, max_fields});
+  HeadParser reader({64UL * 1024, max_fields});
   const HeadVerdict verdict = reader.response(text, method, *next);
   require(verdict.kind == Kind::done && verdict.bytes == text.size(),
           "the next reader sees a head");
