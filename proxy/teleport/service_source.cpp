@@ -217,7 +217,10 @@ void ServiceSource::update() {
   const bool was_usable = newest_ && newest_->problem.empty();
   if (!snapshot->problem.empty()) {
     snapshot->problem_since = newest_ && !was_usable ? newest_->problem_since : now;
-    if (!newest_ || newest_->problem != snapshot->problem)
+    // The first look-up and the first ping take a moment; only their failure is worth a warning.
+    const bool underway = identity_ && (resolving_ || discovery_.problem().empty()) &&
+                          addresses_.empty() && check_identity(now).empty();
+    if (!underway && (!newest_ || newest_->problem != snapshot->problem))
       log::warn("cluster not available", {{"service", service_.label()},
                                           {"cause", snapshot->problem}});
   } else if (newest_ && !was_usable) {
