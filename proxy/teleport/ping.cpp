@@ -87,23 +87,22 @@ std::string trace_message(const std::string& body) {
 asio::awaitable<Outcome<PingReply>> exchange(PingOptions options) {
   const std::string where = to_string(options.address, 0);
   auto executor = co_await asio::this_coro::executor;
-  Outcome<tls::ContextPtr> made = tls::make_web_context(options.ca_file, options.insecure);
-  if (!made) co_return made.error();
-  ssl::context context(made->release());
-
   tcp::resolver resolver(executor);
   auto [resolve_error, endpoints] = co_await resolver.async_resolve(
       options.address.host, std::to_string(options.address.port), as_result);
   if (resolve_error)
     co_return Failure{Code::dns, "cannot resolve proxy_server " + options.address.host + ": " +
                                      resolve_error.message() + "; check the name and the DNS"};
-  ssl::stream<tcp::socket> stream(executor, context);
-  auto [connect_error, endpoint] =
-      co_await asio::async_connect(stream.next_layer(), endpoints, as_result);
+  tcp::socket socket(executor);
+  auto [connect_error, endpoint] = co_await asio::async_connect(socket, endpoints, as_result);
   if (connect_error)
     co_return Failure{Code::refused, "cannot connect to proxy_server " + where + ": " +
                                          connect_error.message() +
                                          "; check that it is up and reachable from here"};
+  Outcome<tls::ContextPtr> made = tls::make_web_context(options.ca_file, options.insecure);
+  if (!made) co_return made.error();
+  ssl::context context(made->release());
+  ssl::stream<tcp::socket> stream(std::move(socket), context);
   if (!tls::set_expected_peer(stream.native_handle(), options.address.host))
     co_return Failure{Code::config, "proxy_server " + where + " is not a usable name"};
   auto [handshake_error] =
