@@ -17,6 +17,7 @@ bool install_fast_aes_gcm() { return false; }
 #include <memory>
 #include <vector>
 
+#include <cpuid.h>
 #define NO_COMPAT_IMB_API_053  // old names of the library that collide with OpenSSL's
 #include <intel-ipsec-mb.h>
 #include <openssl/core_dispatch.h>
@@ -368,10 +369,18 @@ int init_provider(const OSSL_CORE_HANDLE*, const OSSL_DISPATCH*, const OSSL_DISP
   return 1;
 }
 
+// __builtin_cpu_supports knows whether the system saves these registers, but not every compiler's
+// knows VAES by name: bits 9 and 10 of leaf 7.
 bool cpu_has_vaes() {
+  constexpr unsigned vaes_and_vpclmulqdq = 3u << 9;
+  unsigned a = 0;
+  unsigned b = 0;
+  unsigned c = 0;
+  unsigned d = 0;
   return __builtin_cpu_supports("avx512f") != 0 && __builtin_cpu_supports("avx512bw") != 0 &&
          __builtin_cpu_supports("avx512vl") != 0 && __builtin_cpu_supports("avx512dq") != 0 &&
-         __builtin_cpu_supports("vaes") != 0 && __builtin_cpu_supports("vpclmulqdq") != 0;
+         __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 &&
+         (c & vaes_and_vpclmulqdq) == vaes_and_vpclmulqdq;
 }
 
 using CipherPtr = std::unique_ptr<EVP_CIPHER, Deleter<EVP_CIPHER_free> >;

@@ -36,8 +36,24 @@ class UniqueFd {
   int fd_ = -1;
 };
 
+// Asks for the edge of writability, which sockets are not registered for from the start: it would
+// wake the loop for news that nobody waits for.
+class WriteEdge {
+ public:
+  virtual void arm() noexcept = 0;
+
+ protected:
+  ~WriteEdge() = default;
+};
+
 // Edge-triggered readiness. Set by the event loop; cleared by whoever met "would block".
 struct SocketState {
+  void would_block_writing() noexcept {
+    writable = false;
+    if (write_edge != nullptr) write_edge->arm();
+  }
+
+  WriteEdge* write_edge = nullptr;  // null: registered for it
   int fd = -1;
   bool readable = true;     // a receive may yield bytes or the end
   bool writable = true;     // a send may take bytes

@@ -1,17 +1,18 @@
 #include "tls/stream.hpp"
 
-#include <openssl/err.h>
-#include <sys/socket.h>
-
 #include <algorithm>
 #include <cerrno>
+
+#include <openssl/err.h>
+#include <sys/socket.h>
 
 #include "tls/context.hpp"
 
 namespace kubelane::tls {
 namespace {
 
-// Clearing costs a walk through the whole queue; it is nearly always empty.
+// The error queue of a data thread is empty between calls: whatever can fill it clears it. So the
+// calls that move bytes need not clear it first.
 void clear_errors() noexcept {
   if (ERR_peek_error() != 0) ERR_clear_error();
 }
@@ -99,30 +100,35 @@ Stream::~Stream() = default;
 
 void Stream::open(UniqueFd fd, WriteBatch& batch) noexcept {
   fd_ = std::move(fd);
+  WriteEdge* const edge = state_.write_edge;
   state_ = SocketState{};
+  state_.write_edge = edge;
   state_.fd = fd_.get();
   batch_ = &batch;
 }
 
 bool Stream::serve_tls(SSL_CTX* context) {
-  clear_errors();
   ssl_.reset(SSL_new(context));
-  if (!ssl_ || !attach_bio(ssl_.get(), this)) return false;
+  if (!ssl_ || !attach_bio(ssl_.get(), this)) {
+    clear_errors();
+    return false;
+  }
   SSL_set_accept_state(ssl_.get());
   return true;
 }
 
-bool Stream::connect_tls(SSL_CTX* context, const std::string& server_name,
-                         SessionCache* sessions) {
-  clear_errors();
+bool Stream::connect_tls(SSL_CTX* context, const std::string& server_name, SessionCache* sessions) {
   ssl_.reset(SSL_new(context));
-  if (!ssl_ || !attach_bio(ssl_.get(), this)) return false;
-  if (!set_expected_peer(ssl_.get(), server_name)) return false;
+  if (!ssl_ || !attach_bio(ssl_.get(), this) || !set_expected_peer(ssl_.get(), server_name)) {
+    clear_errors();
+    return false;
+  }
   SSL_set_connect_state(ssl_.get());
   if (sessions != nullptr) {
     SessionCache::attach(ssl_.get(), sessions);
     if (SessionPtr session = sessions->take()) SSL_set_session(ssl_.get(), session.get());
   }
+  clear_errors();
   return true;
 }
 
@@ -156,13 +162,18 @@ Step Stream::failure(const char* where, int ssl_error) noexcept {
 }
 
 Step Stream::send_batch() noexcept {
+  if (output_pending()) {  // records leave in the order in which they were made
+    leftover_.append(batch_->view());
+    batch_->clear();
+    return flush();
+  }
   std::string_view bytes = batch_->view();
   while (!bytes.empty() && state_.writable) {
     const ssize_t sent = ::send(state_.fd, bytes.data(), bytes.size(), MSG_NOSIGNAL);
     if (sent >= 0) {
       bytes.remove_prefix(static_cast<std::size_t>(sent));
     } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
-      state_.writable = false;
+      state_.would_block_writing();
     } else if (errno != EINTR) {
       sys_ = errno;
       batch_->clear();
@@ -182,7 +193,7 @@ Step Stream::flush() noexcept {
     if (sent >= 0) {
       leftover_begin_ += static_cast<std::size_t>(sent);
     } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
-      state_.writable = false;
+      state_.would_block_writing();
     } else if (errno != EINTR) {
       sys_ = errno;
       return {Step::Kind::failed, 0, {Code::reset, side_, Retry::no, sys_, "send"}};
@@ -193,6 +204,19 @@ Step Stream::flush() noexcept {
     std::string().swap(leftover_);  // idle connections hold no buffer
   }
   return step(Step::Kind::moved);
+}
+
+void Stream::take_held() noexcept {
+  if (held_.empty()) return;
+  batch_->append(held_.data(), held_.size());
+  std::string().swap(held_);
+}
+
+Step Stream::send_held() noexcept {
+  if (held_.empty()) return step(Step::Kind::moved);
+  if (Step flushed = flush(); flushed.kind != Step::Kind::moved) return flushed;
+  take_held();
+  return send_batch();
 }
 
 // Sends what OpenSSL produced, then says how the OpenSSL call ended.
@@ -220,10 +244,17 @@ Step Stream::handshake() noexcept {
   if (output_pending()) {
     if (Step flushed = flush(); flushed.kind != Step::Kind::moved) return flushed;
   }
-  clear_errors();
   sys_ = 0;
-  const Step outcome = tls_outcome(SSL_do_handshake(ssl_.get()), "TLS handshake");
+  const int result = SSL_do_handshake(ssl_.get());
+  // TLS 1.3: what a server sends behind a complete handshake is its ticket, and nobody waits for
+  // it.
+  if (result == 1 && SSL_is_server(ssl_.get()) == 1 && SSL_version(ssl_.get()) == TLS1_3_VERSION) {
+    held_.assign(batch_->view());
+    batch_->clear();
+  }
+  const Step outcome = tls_outcome(result, "TLS handshake");
   if (outcome.kind == Step::Kind::moved) {
+    clear_errors();  // verification leaves some behind even when it succeeds
     handshake_done_ = true;
   } else if (outcome.kind == Step::Kind::eof) {
     return {Step::Kind::failed, 0, {Code::eof, side_, Retry::no, 0, "TLS handshake"}};
@@ -254,11 +285,9 @@ Step Stream::read(std::span<char> into) noexcept {
   if (fatal_) return {Step::Kind::failed, 0, {Code::reset, side_, Retry::no, 0, "TLS read"}};
   std::size_t total = 0;
   while (total < into.size()) {
-    clear_errors();
     sys_ = 0;
     std::size_t got = 0;
-    const int result =
-        SSL_read_ex(ssl_.get(), into.data() + total, into.size() - total, &got);
+    const int result = SSL_read_ex(ssl_.get(), into.data() + total, into.size() - total, &got);
     if (result == 1) {
       total += got;
       // Nothing buffered and nothing to receive: asking OpenSSL again would only say so.
@@ -266,7 +295,13 @@ Step Stream::read(std::span<char> into) noexcept {
       continue;
     }
     const int ssl_error = SSL_get_error(ssl_.get(), result);
-    if (!batch_->empty()) send_batch();  // key update or alert of OpenSSL's own
+    if (!batch_->empty()) {  // key update or alert of OpenSSL's own, behind what is held
+      const std::string own(batch_->view());
+      batch_->clear();
+      take_held();
+      batch_->append(own.data(), own.size());
+      send_batch();
+    }
     if (ssl_error == SSL_ERROR_WANT_READ) {
       if (total > 0) break;
       return step(Step::Kind::want_read);
@@ -302,7 +337,7 @@ Step Stream::write(std::string_view bytes) noexcept {
       const ssize_t sent = ::send(state_.fd, bytes.data(), bytes.size(), MSG_NOSIGNAL);
       if (sent >= 0) return step(Step::Kind::moved, static_cast<std::size_t>(sent));
       if (errno == EAGAIN || errno == EWOULDBLOCK) {
-        state_.writable = false;
+        state_.would_block_writing();
       } else if (errno != EINTR) {
         sys_ = errno;
         return {Step::Kind::failed, 0, {Code::reset, side_, Retry::no, sys_, "send"}};
@@ -311,6 +346,7 @@ Step Stream::write(std::string_view bytes) noexcept {
     return step(Step::Kind::want_write);
   }
   if (fatal_) return {Step::Kind::failed, 0, {Code::reset, side_, Retry::no, 0, "TLS write"}};
+  take_held();
   std::size_t total = 0;
   while (total < bytes.size()) {
     if (batch_->free_bytes() < record_bytes + 512) {
@@ -318,7 +354,6 @@ Step Stream::write(std::string_view bytes) noexcept {
       if (sent.kind == Step::Kind::failed) return sent;
       if (sent.kind == Step::Kind::want_write) break;  // taken: the leftover is ours now
     }
-    clear_errors();
     sys_ = 0;
     std::size_t taken = 0;
     const std::size_t length = std::min(bytes.size() - total, record_bytes);
@@ -341,7 +376,7 @@ Step Stream::close_write() noexcept {
     if (output_pending()) {
       if (Step flushed = flush(); flushed.kind != Step::Kind::moved) return flushed;
     }
-    clear_errors();
+    take_held();
     SSL_shutdown(ssl_.get());  // 0: sent, the peer's is not awaited
     clear_errors();
     notify_sent_ = true;

@@ -1,6 +1,6 @@
-// A byte stream over a non-blocking socket, TLS or plain. Never suspends and never waits: every call
-// does what can be done now and says what it would wait for. One receive fills OpenSSL's read-ahead;
-// up to four records leave in one send (why: architecture section 5).
+// A byte stream over a non-blocking socket, TLS or plain. Never suspends and never waits: every
+// call does what can be done now and says what it would wait for. One receive fills OpenSSL's
+// read-ahead; up to four records leave in one send (why: architecture section 5).
 #pragma once
 
 #include <cstddef>
@@ -26,8 +26,8 @@ struct Step {
 };
 
 // Owns: the socket, the SSL object, ciphertext that a short send left over.
-// Thread: its worker. Ends when: destroyed (the socket is closed without further bytes), or abort().
-// Not movable: the event loop and OpenSSL hold its address.
+// Thread: its worker. Ends when: destroyed (the socket is closed without further bytes), or
+// abort(). Not movable: the event loop and OpenSSL hold its address.
 class Stream {
  public:
   // The peer's side in errors.
@@ -40,8 +40,9 @@ class Stream {
   void open(UniqueFd fd, WriteBatch& batch) noexcept;
   // TLS server side with a local context. False when out of memory.
   bool serve_tls(SSL_CTX* context);
-  // TLS client side: verifies `server_name`, offers a session of `sessions` for resumption and gives
-  // new ones to it; `sessions` must outlive the stream or be detached. False when OpenSSL refuses.
+  // TLS client side: verifies `server_name`, offers a session of `sessions` for resumption and
+  // gives new ones to it; `sessions` must outlive the stream or be detached. False when OpenSSL
+  // refuses.
   bool connect_tls(SSL_CTX* context, const std::string& server_name, SessionCache* sessions);
   void detach_sessions() noexcept;
 
@@ -50,14 +51,18 @@ class Stream {
   // Reads what is there, until nothing is left or `into` is full. moved: bytes > 0.
   Step read(std::span<char> into) noexcept;
   // Takes all or the front of `bytes` and sends. want_write with bytes 0: an earlier send is still
-  // unfinished. What was taken counts as written: a leftover is sent by flush() or the next write().
+  // unfinished. What was taken counts as written: a leftover is sent by flush() or the next
+  // write().
   Step write(std::string_view bytes) noexcept;
   // Sends the leftover. moved: nothing is left.
   Step flush() noexcept;
+  // A server's session ticket waits after the handshake, to leave with the first answer in one
+  // send. To be called before a wait that is not for an answer.
+  Step send_held() noexcept;
   bool output_pending() const noexcept { return leftover_begin_ < leftover_.size(); }
 
-  // Ends our direction (close_notify, FIN) once the leftover is out; the other direction stays open.
-  // Call again after want_write.
+  // Ends our direction (close_notify, FIN) once the leftover is out; the other direction stays
+  // open. Call again after want_write.
   Step close_write() noexcept;
   bool write_closed() const noexcept { return fin_sent_; }
   // Resets the connection (RST), so that the peer cannot take the end for a proper one.
@@ -76,19 +81,21 @@ class Stream {
   Step failure(const char* where, int ssl_error) noexcept;
   Step send_batch() noexcept;
   Step tls_outcome(int result, const char* where) noexcept;
+  void take_held() noexcept;
 
   SocketState state_;
   UniqueFd fd_;
   SslPtr ssl_;
   WriteBatch* batch_ = nullptr;
-  std::string leftover_;             // ciphertext or plaintext of a short send
+  std::string leftover_;  // ciphertext or plaintext of a short send
   std::size_t leftover_begin_ = 0;
-  int sys_ = 0;                      // errno of the last failed system call
+  std::string held_;  // ciphertext to go in front of whatever is sent next
+  int sys_ = 0;       // errno of the last failed system call
   Side side_;
   bool handshake_done_ = false;
   bool notify_sent_ = false;
   bool fin_sent_ = false;
-  bool fatal_ = false;               // OpenSSL forbids further calls
+  bool fatal_ = false;  // OpenSSL forbids further calls
 };
 
 }  // namespace kubelane::tls

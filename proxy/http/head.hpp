@@ -1,9 +1,9 @@
-// Request and response heads: llhttp plus a strict layer. A head that two parsers could read
-// differently is refused, whatever llhttp's version lets through (CVE-2023-30589,
-// CVE-2024-27982): bare CR or LF, obs-fold, space before the colon, NUL and other control bytes,
-// CL+TE, more than one Content-Length, signed or spaced lengths, any coding but exactly one
-// `chunked`, absolute-form whose authority is not Host, zero or several Host.
-// Bodies never pass through llhttp: see body.hpp.
+// Request and response heads: a strict reading of our own, and llhttp over requests. A head that
+// two parsers could read differently is refused, whatever llhttp's version lets through
+// (CVE-2023-30589, CVE-2024-27982): bare CR or LF, obs-fold, space before the colon, NUL and other
+// control bytes, CL+TE, more than one Content-Length, signed or spaced lengths, any coding but
+// exactly one `chunked`, absolute-form whose authority is not Host, zero or several Host. Bodies
+// never pass through llhttp: see body.hpp.
 #pragma once
 
 #include <array>

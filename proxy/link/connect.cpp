@@ -66,7 +66,7 @@ runtime::Task<Result<UpstreamConnectionPtr>> connect(runtime::Readiness& readine
     }
     readiness.loop().refresh_now();
     if (start_error == EINPROGRESS) {
-      connection->socket().writable = false;
+      connection->socket().would_block_writing();
       const Clock::time_point deadline = readiness.loop().now() + timeouts.connect;
       bool in_time = true;
       while (in_time && !connection->socket().writable) in_time = co_await readiness.wait(deadline);

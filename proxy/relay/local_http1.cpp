@@ -1,9 +1,5 @@
 #include "proxy/relay/local_http1.hpp"
 
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <sys/socket.h>
-
 #include "proxy/http/status.hpp"
 #include "proxy/observe/log.hpp"
 #include "proxy/relay/exchange.hpp"
@@ -21,14 +17,6 @@ constexpr unsigned max_rejected_tokens = 3;
 
 http::HeadLimits head_limits(const Config& config) {
   return {config.limits.max_header_bytes, config.limits.max_header_fields};
-}
-
-void set_socket_options(int fd) {
-  const int on = 1;
-  ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-  ::setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
-  const int idle_seconds = 30;
-  ::setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_seconds, sizeof idle_seconds);
 }
 
 }  // namespace
@@ -51,7 +39,6 @@ LocalHttp1::~LocalHttp1() { worker_.connection_gone(*this); }
 runtime::Detached LocalHttp1::serve(Worker& worker, tls::UniqueFd fd, std::size_t listener,
                                     bool refuse) {
   LocalHttp1 self(worker, listener, refuse);
-  set_socket_options(fd.get());
   self.connection_.set_sink(&self.readiness_);
   if (!self.connection_.open(std::move(fd), worker.batch_)) co_return;
   const bool greeted = co_await self.handshake();
@@ -107,8 +94,7 @@ runtime::Task<bool> LocalHttp1::read_head() {
         begun = true;
         deadline = worker_.loop_.now() + timeouts.request_head;
       }
-      const http::HeadVerdict verdict =
-          parser_.request(up_.buffer.view(), worker_.request_head_);
+      const http::HeadVerdict verdict = parser_.request(up_.buffer.view(), worker_.request_head_);
       using Verdict = http::HeadVerdict::Kind;
       if (verdict.kind == Verdict::done) {
         head_bytes_ = verdict.bytes;
@@ -163,9 +149,11 @@ runtime::Task<bool> LocalHttp1::read_head() {
     up_.buffer.release_if_empty();
     if (step.kind == Kind::failed) co_return false;
     if (step.kind == Kind::eof) {
-      co_await end_properly(false);
+      // Both sides are done when nothing was begun: no need for a word of our own.
+      if (begun) co_await end_properly(false);
       co_return false;
     }
+    stream.send_held();
     in_time = co_await readiness_.wait(deadline);
   }
 }

@@ -1,13 +1,14 @@
 #include "proxy/runtime/acceptor.hpp"
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
-
 #include <cerrno>
 #include <chrono>
 #include <cstring>
 #include <system_error>
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
 
 #include "proxy/observe/log.hpp"
 
@@ -15,6 +16,25 @@ namespace kubelane::runtime {
 namespace {
 
 constexpr std::chrono::milliseconds descriptor_pause{100};
+
+// Accepted sockets inherit all of this.
+void set_socket_options(int fd, bool loopback) {
+  const int on = 1;
+  ::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+  ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  ::setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+  const int idle_seconds = 30;
+  ::setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_seconds, sizeof idle_seconds);
+  // Nothing is lost on loopback and nothing needs pacing: BBR, the default of many hosts, costs
+  // timers there. Reno is in every kernel and open to every user.
+  if (loopback) ::setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "reno", 4);
+}
+
+bool is_loopback(const sockaddr_storage& storage) {
+  if (storage.ss_family == AF_INET)
+    return (ntohl(reinterpret_cast<const sockaddr_in&>(storage).sin_addr.s_addr) >> 24) == 127;
+  return IN6_IS_ADDR_LOOPBACK(&reinterpret_cast<const sockaddr_in6&>(storage).sin6_addr);
+}
 
 socklen_t fill(const ListenAddress& address, sockaddr_storage& storage) {
   const std::string host = address.host == "localhost" ? "127.0.0.1" : address.host;
@@ -55,8 +75,7 @@ Outcome<void> Acceptor::listen(const ListenAddress& address) {
   tls::UniqueFd fd(
       ::socket(storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_TCP));
   if (!fd) return failed(errno);
-  const int on = 1;
-  ::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+  set_socket_options(fd.get(), is_loopback(storage));
   if (::bind(fd.get(), reinterpret_cast<const sockaddr*>(&storage), length) != 0 ||
       ::listen(fd.get(), SOMAXCONN) != 0)
     return failed(errno);

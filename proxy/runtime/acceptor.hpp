@@ -1,13 +1,14 @@
-// A listening socket on the control thread: accepts whatever is queued and hands each connection on.
-// Out of descriptors, it pauses instead of spinning.
+// A listening socket on the control thread: accepts whatever is queued and hands each connection
+// on. Out of descriptors, it pauses instead of spinning.
 #pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
 
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/steady_timer.hpp>
-#include <cstdint>
-#include <functional>
-#include <string>
 
 #include "config/config.hpp"
 #include "config/result.hpp"

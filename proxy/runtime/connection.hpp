@@ -6,17 +6,20 @@
 
 namespace kubelane::runtime {
 
-// Owns: the stream and its registration. Thread: its worker. Ends when destroyed: the socket closes.
+// Owns: the stream and its registration. Thread: its worker. Ends when destroyed: the socket
+// closes.
 class Connection {
  public:
   Connection(EventLoop& loop, Side side) noexcept : loop_(loop), stream_(side) {
     watch_.socket = &stream_.socket();
+    stream_.socket().write_edge = &watch_;
   }
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
   ~Connection() { loop_.forget(watch_); }
 
-  // Takes a non-blocking socket. False when it cannot be registered (errno tells); it is closed then.
+  // Takes a non-blocking socket. False when it cannot be registered (errno tells); it is closed
+  // then.
   bool open(tls::UniqueFd fd, tls::WriteBatch& batch) noexcept {
     const int raw = fd.get();
     stream_.open(std::move(fd), batch);

@@ -30,8 +30,8 @@ class Deadline {
  private:
   friend class DeadlineWheel;
   void unlink() noexcept;
-  Clock::time_point at_{};     // when it shall fire
-  Clock::time_point slot_{};   // when the wheel looks at it
+  Clock::time_point at_{};    // when it shall fire
+  Clock::time_point slot_{};  // when the wheel looks at it
   Deadline* previous_ = nullptr;
   Deadline* next_ = nullptr;
   bool armed_ = false;

@@ -1,12 +1,17 @@
 #include "proxy/runtime/event_loop.hpp"
 
-#include <sys/eventfd.h>
-
 #include <cerrno>
 #include <system_error>
 #include <utility>
 
+#include <sys/eventfd.h>
+
 namespace kubelane::runtime {
+namespace {
+
+constexpr std::uint32_t read_events = EPOLLIN | EPOLLRDHUP | EPOLLET;
+
+}  // namespace
 
 void Runnable::dequeue() noexcept {
   if (next_ == nullptr) return;
@@ -34,10 +39,20 @@ EventLoop::~EventLoop() {
   }
 }
 
+void Watch::arm() noexcept {
+  if (armed_ || epoll_ < 0) return;
+  epoll_event event{};
+  event.events = read_events | EPOLLOUT;
+  event.data.ptr = this;
+  armed_ = ::epoll_ctl(epoll_, EPOLL_CTL_MOD, socket->fd, &event) == 0;
+}
+
 bool EventLoop::add(int fd, Watch& watch) noexcept {
   epoll_event event{};
-  event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
+  event.events = read_events;
   event.data.ptr = &watch;
+  watch.epoll_ = epoll_.get();
+  watch.armed_ = false;
   return ::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) == 0;
 }
 
@@ -85,8 +100,8 @@ void EventLoop::run() {
     const bool idle = ready_.next_ == &ready_;
     const int timeout = idle ? deadlines_.timeout(now_) : 0;
     event_next_ = 0;
-    event_count_ = ::epoll_wait(epoll_.get(), events_.data(), static_cast<int>(events_.size()),
-                                timeout);
+    event_count_ =
+        ::epoll_wait(epoll_.get(), events_.data(), static_cast<int>(events_.size()), timeout);
     now_ = Clock::now();
     bool posted = false;
     while (event_next_ < event_count_) {

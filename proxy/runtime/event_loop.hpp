@@ -1,16 +1,17 @@
-// The event loop of a data thread: one epoll set, edge-triggered, every socket registered once.
+// The event loop of a data thread: one epoll set, edge-triggered, every socket registered once (and
+// once more when a send would block for the first time).
 //
 // Why not io_context here: each Asio wait costs an epoll_ctl and the scheduler's locks, two per
 // request and side; the loop below waits with none (bench/README.md holds the measurement). Asio
 // runs the control thread: signals, timers, DNS, accept, file watches.
 #pragma once
 
-#include <sys/epoll.h>
-
 #include <array>
 #include <functional>
 #include <mutex>
 #include <vector>
+
+#include <sys/epoll.h>
 
 #include "proxy/runtime/deadline.hpp"
 #include "tls/socket.hpp"
@@ -37,9 +38,17 @@ class Runnable {
 };
 
 // The registration of one socket: whose flags to set and whom to run on an event.
-struct Watch {
+struct Watch final : tls::WriteEdge {
   tls::SocketState* socket = nullptr;
   Runnable* sink = nullptr;  // null: only the flags are set
+
+  // The loop wakes for writability too, from now on.
+  void arm() noexcept override;
+
+ private:
+  friend class EventLoop;
+  int epoll_ = -1;
+  bool armed_ = false;
 };
 
 // Owns: the epoll set, the run list, the deadline wheel.
@@ -57,8 +66,9 @@ class EventLoop {
   void post(std::function<void()> work);
   void stop();
 
-  // Registers for good; the registration ends when the descriptor is closed, and then `watch` must be
-  // given to forget(), since events may already be fetched. False: errno tells.
+  // Registers for arriving bytes and, once a send would block, for room; the registration ends when
+  // the descriptor is closed, and then `watch` must be given to forget(), since events may already
+  // be fetched. False: errno tells.
   bool add(int fd, Watch& watch) noexcept;
   void forget(const Watch& watch) noexcept;
 
@@ -83,8 +93,8 @@ class EventLoop {
   struct List final : Runnable {
     void run() noexcept override {}
   };
-  List ready_;  // anchors of circular lists: what was queued,
-  List round_;  // and what runs in this round
+  List ready_;        // anchors of circular lists: what was queued,
+  List round_;        // and what runs in this round
   std::mutex mutex_;  // guards posted_
   std::vector<std::function<void()>> posted_;
   bool stopping_ = false;

@@ -16,9 +16,9 @@ class Readiness final : public Runnable {
  public:
   explicit Readiness(EventLoop& loop) noexcept : loop_(loop), deadline_(*this) {}
 
-  // Suspends until an event, a wake() or `deadline`. Returns false when the deadline passed. News that
-  // came since the last wait are not lost: the caller tries its sockets before it waits, and an
-  // edge after that queues this object.
+  // Suspends until an event, a wake() or `deadline`. Returns false when the deadline passed. News
+  // that came since the last wait are not lost: the caller tries its sockets before it waits, and
+  // an edge after that queues this object.
   auto wait(Clock::time_point deadline) noexcept {
     loop_.deadlines().arm(deadline_, deadline);
     return Awaiter{*this};

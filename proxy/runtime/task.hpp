@@ -23,8 +23,8 @@ struct PooledFrame {
   static void operator delete(void* frame) noexcept { tls::pooled_free(frame); }
 };
 
-// Owns: the coroutine frame. Starts when awaited. An exception that leaves the coroutine is a bug on
-// the data path and ends the process.
+// Owns: the coroutine frame. Starts when awaited. An exception that leaves the coroutine is a bug
+// on the data path and ends the process.
 template <class T>
 class [[nodiscard]] Task {
  public:

@@ -1,10 +1,13 @@
 // Heads of requests and responses: the verdict and every slice are the same however the bytes
-// arrive, and what is accepted is strictly well-formed by a second, slower reading.
+// arrive, and what is accepted is strictly well-formed by a second, slower reading. A response that
+// we accept is one for llhttp too.
 // Input: flags (1: response, 2: small limits, 4: HEAD), size of the pieces, then the bytes.
 #include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <string>
+
+#include <llhttp.h>
 
 #include "proxy/http/head.hpp"
 #include "tests/fuzz/fuzz_input.hpp"
@@ -81,6 +84,14 @@ void check(std::string_view head_bytes, const ResponseHead& head) {
   check_fields(head_bytes, head.fields());
   require(head.status >= 100 && head.status <= 999, "a status has three digits");
   require(head.body != BodyKind::until_close || !head.keep_alive, "no reuse without an end");
+  llhttp_settings_t settings;
+  llhttp_settings_init(&settings);
+  settings.on_headers_complete = [](llhttp_t*) -> int { return HPE_PAUSED; };
+  llhttp_t parser;
+  llhttp_init(&parser, HTTP_RESPONSE, &settings);
+  require(llhttp_execute(&parser, head_bytes.data(), head_bytes.size()) == HPE_PAUSED,
+          "llhttp takes the response");
+  require(parser.status_code == head.status, "llhttp reads the same status");
 }
 
 template <class Head, class Parse>
