@@ -2,6 +2,8 @@
 # Process tests: the real binary against the lab, tests/behaviour/*_test.cpp.
 find_package(GTest REQUIRED)
 find_package(ZLIB REQUIRED)  # for the lab's SPDY header blocks
+find_package(PkgConfig REQUIRED)
+pkg_check_modules(NGHTTP2 REQUIRED IMPORTED_TARGET libnghttp2)  # the lab's and the tests' HTTP/2
 include(GoogleTest)
 
 function(kubelane_unit_tests folder)
@@ -23,7 +25,7 @@ list(FILTER lab_sources EXCLUDE REGEX "/main\\.cpp$")
 if(lab_sources)
   add_library(kubelane_lab STATIC ${lab_sources})
   target_link_libraries(kubelane_lab PUBLIC kubelane_flags Boost::headers OpenSSL::SSL OpenSSL::Crypto Threads::Threads
-    ZLIB::ZLIB)
+    ZLIB::ZLIB PkgConfig::NGHTTP2)
   if(EXISTS ${CMAKE_SOURCE_DIR}/tests/lab/main.cpp)
     add_executable(kubelane-lab tests/lab/main.cpp)
     target_link_libraries(kubelane-lab PRIVATE kubelane_lab)

@@ -129,7 +129,7 @@ ResponseHead read_response_head(Stream& server, bool keep_connection) {
 // Waits for the server to say something; throws when the client has gone meanwhile.
 void await_server(TlsStream& server, Stream& client) {
   while (!server.wait_readable(50)) {
-    if (peer_ended(client)) throw ConnectionLost{"the client has gone"};
+    if (client.peer_ended()) throw ConnectionLost{"the client has gone"};
   }
 }
 

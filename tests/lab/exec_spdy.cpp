@@ -3,7 +3,6 @@
 
 #include "tests/lab/exec_transports.hpp"
 #include "tests/lab/spdy.hpp"
-#include "tests/lab/tls_stream.hpp"
 
 namespace lab {
 namespace {
@@ -62,7 +61,7 @@ class SpdyChannels final : public ExecChannels {
     }
   }
 
-  bool gone() override { return stop_ || peer_ended(stream_); }
+  bool gone() override { return stop_ || stream_.peer_ended(); }
 
   void write_output(std::string_view bytes) override { send("stdout", bytes); }
   void write_error(std::string_view bytes) override { send("stderr", bytes); }

@@ -1,5 +1,4 @@
 #include "tests/lab/exec_transports.hpp"
-#include "tests/lab/tls_stream.hpp"
 #include "tests/lab/websocket.hpp"
 
 namespace lab {
@@ -48,7 +47,7 @@ class WebSocketChannels final : public ExecChannels {
     return {};
   }
 
-  bool gone() override { return stop_ || peer_ended(stream_); }
+  bool gone() override { return stop_ || stream_.peer_ended(); }
 
   void write_output(std::string_view bytes) override { write_pieces(kOutput, bytes); }
   void write_error(std::string_view bytes) override { write_pieces(kError, bytes); }

@@ -29,6 +29,8 @@ class Stream {
   virtual void reset() = 0;            // RST now (SO_LINGER 0)
   // False when no byte and no end came within the time; the connection stays usable.
   virtual bool wait_readable(int milliseconds) = 0;
+  // The peer has gone, whether or not its bytes were all read. False where that is not known.
+  virtual bool peer_ended() const { return false; }
   bool buffered() const { return !buffer_.empty(); }
 
  protected:
@@ -42,9 +44,9 @@ class Stream {
 struct Request {
   std::string raw_head;  // exactly the bytes received, final empty line included
   std::string method;
-  std::string target;    // as received
-  std::string path;      // target up to '?'
-  std::string query;     // without '?'
+  std::string target;  // as received
+  std::string path;    // target up to '?'
+  std::string query;   // without '?'
   std::vector<std::pair<std::string, std::string>> headers;
   // Kubernetes user after Teleport's mapping and impersonation; for the API and its log.
   std::string user;

@@ -46,6 +46,7 @@ constexpr const char* kUsage =
   --teleport-cluster NAME  name of the Teleport cluster (root.example.com)
   --cluster NAME           a Kubernetes cluster; repeatable (demo)
   --separate               the Kubernetes service on a port of its own, no TLS routing
+  --http2                  the Kubernetes service offers HTTP/2
   --port PORT              web port (0: a free one)
   --cert-seconds N         lifetime of the client certificate (3600)
   --renew-seconds M        time between renewals (1200)
@@ -83,6 +84,10 @@ Settings parse(const std::vector<std::string>& arguments) {
     const std::string& name = arguments[i];
     if (name == "--separate") {
       settings.proxy.tls_routing = false;
+      continue;
+    }
+    if (name == "--http2") {
+      settings.proxy.http2 = true;
       continue;
     }
     if (name == "--until-eof") {

@@ -29,6 +29,12 @@ const RequestRecord* Observations::last_request(const std::string& target_end) c
   return found == requests.rend() ? nullptr : &*found;
 }
 
+RequestRecord* Observations::request(int id) {
+  const auto found = std::find_if(requests.rbegin(), requests.rend(),
+                                  [&](const auto& request) { return request.id == id; });
+  return found == requests.rend() ? nullptr : &*found;
+}
+
 void Observer::change(const std::function<void(Observations&)>& edit) {
   {
     const std::scoped_lock lock(mutex_);

@@ -4,17 +4,34 @@
 #include <chrono>
 #include <condition_variable>
 #include <cstddef>
+#include <cstdint>
 #include <deque>
 #include <functional>
 #include <map>
 #include <mutex>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace lab {
 
 using TimePoint = std::chrono::steady_clock::time_point;
+
+// What a connection of HTTP/2 said beyond its requests.
+struct H2ConnectionRecord {
+  std::size_t streams_open = 0;
+  std::size_t streams_most = 0;                     // at one time
+  std::size_t streams_refused = 0;                  // by us, on command
+  std::map<std::uint16_t, std::uint32_t> settings;  // the peer's, by identifier
+  std::size_t settings_acked = 0;                   // of ours
+  std::size_t pings = 0;                            // the peer's own
+  std::size_t ping_acks = 0;
+  std::size_t window_updates = 0;
+  std::optional<std::uint32_t> goaway_code;  // the peer's
+  // What nghttp2 found wrong with the peer's frames and fields.
+  std::vector<std::string> violations;
+};
 
 struct ConnectionRecord {
   int id = 0;
@@ -35,12 +52,25 @@ struct ConnectionRecord {
   TimePoint accepted_at;
   std::optional<TimePoint> peer_ended_at;  // FIN or RST of the peer, even with bytes unread
   std::optional<TimePoint> closed_at;
+  H2ConnectionRecord h2;
+};
+
+// What a request in HTTP/2 has beyond its fields.
+struct H2RequestRecord {
+  std::int32_t stream = 0;  // 0: HTTP/1.1
+  std::size_t body_bytes = 0;
+  bool end_stream = false;  // the request was sent to its end
+  std::vector<std::pair<std::string, std::string>> trailers;
+  std::optional<std::uint32_t> reset_code;  // of the peer's RST_STREAM
+  std::optional<TimePoint> reset_at;
+  std::optional<TimePoint> closed_at;  // the stream, in whatever way
 };
 
 struct RequestRecord {
   int id = 0;  // counts from 1 over all connections of both services
   int connection = 0;
   bool kube = false;
+  // As it came; in HTTP/2 one line "name: value\n" for each field, pseudo-header fields included.
   std::string raw_head;
   std::string method;
   std::string target;  // as received, route prefix included
@@ -50,6 +80,7 @@ struct RequestRecord {
   std::vector<std::string> groups;
   bool done = false;  // the handler has returned
   TimePoint at;
+  H2RequestRecord h2;
 };
 
 struct Observations {
@@ -68,6 +99,8 @@ struct Observations {
   std::size_t idle_kube_connections() const;
   // Newest request on the kube service whose target ends so; null when there is none.
   const RequestRecord* last_request(const std::string& target_end) const;
+  // By its id; null when it is forgotten.
+  RequestRecord* request(int id);
 };
 
 class Observer {

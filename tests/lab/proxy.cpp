@@ -101,7 +101,15 @@ int choose_alpn(SSL*, const unsigned char** out, unsigned char* length,
 
 // The web service also knows the protocol by which clients test for load balancers in between.
 const std::vector<const char*> kKubeAlpn{"http/1.1"};
+const std::vector<const char*> kKubeH2Alpn{"h2", "http/1.1"};
 const std::vector<const char*> kWebAlpn{"http/1.1", "teleport-reversetunnel"};
+
+std::string chosen_alpn(TlsStream& stream) {
+  const unsigned char* alpn = nullptr;
+  unsigned length = 0;
+  SSL_get0_alpn_selected(stream.ssl(), &alpn, &length);
+  return {reinterpret_cast<const char*>(alpn), length};
+}
 
 ContextPtr make_context(const Issued& certificate, const std::vector<const char*>& alpn) {
   const ContextPtr context(SSL_CTX_new(TLS_server_method()), SSL_CTX_free);
@@ -140,8 +148,9 @@ SSL_TICKET_RETURN check_ticket(SSL*, SSL_SESSION* session, const unsigned char*,
   return SSL_TICKET_RETURN_USE_RENEW;
 }
 
-ContextPtr make_kube_context(const Issued& certificate, const std::vector<Issued>& client_roots) {
-  ContextPtr context = make_context(certificate, kKubeAlpn);
+ContextPtr make_kube_context(const Issued& certificate, const std::vector<Issued>& client_roots,
+                             bool http2) {
+  ContextPtr context = make_context(certificate, http2 ? kKubeH2Alpn : kKubeAlpn);
   SSL_CTX* raw = context.get();
   // Verify if given: no certificate is no error of TLS (spec 2.4).
   SSL_CTX_set_verify(raw, SSL_VERIFY_PEER, verify_client);
@@ -188,6 +197,30 @@ struct Proxy::Connection {
   std::thread thread;
 };
 
+// Who speaks on a connection of the kube service.
+struct Proxy::Caller {
+  std::string peer_ip;
+  std::optional<ClientIdentity> identity;
+  int certificates = 0;
+
+  Caller(std::string ip, SSL* ssl) : peer_ip(std::move(ip)) {
+    const std::unique_ptr<X509, decltype(&X509_free)> client(SSL_get1_peer_certificate(ssl),
+                                                             X509_free);
+    if (!client) return;
+    identity = read_identity(client.get());
+    // On the server's side the chain lacks the leaf.
+    certificates = 1 + std::max(0, sk_X509_num(SSL_get_peer_cert_chain(ssl)));
+  }
+};
+
+// Which request it is.
+struct Proxy::Turn {
+  int connection = 0;
+  int id = 0;
+  std::size_t on_connection = 0;
+  H2Stream* h2 = nullptr;
+};
+
 Proxy::Proxy(ProxyOptions options)
     : options_(std::move(options)),
       web_port_(options_.port),
@@ -225,7 +258,16 @@ void Proxy::rebuild_contexts() {
   // Teleport's pool of client roots holds host and user CAs.
   std::vector<Issued> roots = pki_.trusted_users();
   for (const auto& host : pki_.trusted_hosts()) roots.push_back(host);
-  kube_context_ = make_kube_context(served_ ? *served_ : pki_.issue_proxy(public_hosts()), roots);
+  kube_context_ = make_kube_context(served_ ? *served_ : pki_.issue_proxy(public_hosts()), roots,
+                                    options_.http2);
+}
+
+void Proxy::offer_http2(bool on) {
+  {
+    const std::scoped_lock lock(mutex_);
+    options_.http2 = on;
+  }
+  rebuild_contexts();
 }
 
 Issued Proxy::issue(const ClientSpec& spec) const {
@@ -540,10 +582,7 @@ void Proxy::serve(Connection& connection) {
     record.resumed = SSL_session_reused(stream.ssl()) == 1;
     record.tls_version = SSL_get_version(stream.ssl());
     record.cipher = SSL_get_cipher_name(stream.ssl());
-    const unsigned char* alpn = nullptr;
-    unsigned length = 0;
-    SSL_get0_alpn_selected(stream.ssl(), &alpn, &length);
-    if (length > 0) record.alpn.assign(reinterpret_cast<const char*>(alpn), length);
+    record.alpn = chosen_alpn(stream);
     if (client) {
       record.client_serial = serial_of(client.get());
       // On the server's side the chain lacks the leaf.
@@ -552,10 +591,12 @@ void Proxy::serve(Connection& connection) {
     }
     if (kube) ++(record.resumed ? seen.kube_handshakes_resumed : seen.kube_handshakes_full);
   });
-  if (kube) {
-    serve_kube(connection, stream);
-  } else {
+  if (!kube) {
     serve_web(connection, stream);
+  } else if (chosen_alpn(stream) == "h2") {
+    serve_kube_h2(connection, stream);
+  } else {
+    serve_kube(connection, stream);
   }
 }
 
@@ -570,7 +611,37 @@ bool Proxy::wait_for_request(Connection& connection, TlsStream& stream) {
   return readable;
 }
 
+void Proxy::note_kube_request(int connection, int id, const Request& request,
+                              std::int32_t h2_stream) {
+  const bool authorization = request.has("Authorization");
+  observer_.change([&](Observations& seen) {
+    ConnectionRecord& of = seen.connections[connection];
+    ++of.requests;
+    ++seen.request_count;
+    if (authorization) ++seen.authorization_seen;
+    RequestRecord record;
+    record.id = id;
+    record.connection = connection;
+    record.kube = true;
+    record.raw_head = request.raw_head;
+    record.method = request.method;
+    record.target = request.target;
+    record.client_serial = of.client_serial;
+    record.at = std::chrono::steady_clock::now();
+    record.h2.stream = h2_stream;
+    seen.requests.push_back(std::move(record));
+    if (seen.requests.size() > kRemembered) seen.requests.pop_front();
+  });
+}
+
+void Proxy::note_done(int id) {
+  observer_.change([&](Observations& seen) {
+    if (RequestRecord* record = seen.request(id)) record->done = true;
+  });
+}
+
 void Proxy::serve_kube(Connection& connection, TlsStream& stream) {
+  const Caller caller(connection.peer_ip, stream.ssl());
   for (;;) {
     const bool readable = wait_for_request(connection, stream);
     if (!readable) {
@@ -592,26 +663,7 @@ void Proxy::serve_kube(Connection& connection, TlsStream& stream) {
     }
     const int id = ++next_request_;
     ++connection.requests;
-    const bool authorization = request.has("Authorization");
-    if (!request.raw_head.empty()) {
-      observer_.change([&](Observations& seen) {
-        ConnectionRecord& of = seen.connections[connection.id];
-        ++of.requests;
-        ++seen.request_count;
-        if (authorization) ++seen.authorization_seen;
-        RequestRecord record;
-        record.id = id;
-        record.connection = connection.id;
-        record.kube = true;
-        record.raw_head = request.raw_head;
-        record.method = request.method;
-        record.target = request.target;
-        record.client_serial = of.client_serial;
-        record.at = std::chrono::steady_clock::now();
-        seen.requests.push_back(std::move(record));
-        if (seen.requests.size() > kRemembered) seen.requests.pop_front();
-      });
-    }
+    if (!request.raw_head.empty()) note_kube_request(connection.id, id, request, 0);
     if (!malformed.empty()) {
       answer(stream, 400, "text/plain; charset=utf-8", "400 Bad Request",
              {{"Connection", "close"}});
@@ -620,22 +672,50 @@ void Proxy::serve_kube(Connection& connection, TlsStream& stream) {
     }
     bool drop = false;
     const bool asked_to_close = same_text(request.header("Connection"), "close");
-    const bool keep = serve_kube_request(connection, stream, request, id, drop);
-    observer_.change([&](Observations& seen) {
-      for (auto at = seen.requests.rbegin(); at != seen.requests.rend(); ++at) {
-        if (at->id != id) continue;
-        at->done = true;
-        break;
-      }
-    });
+    const bool keep =
+        serve_kube_request(caller, stream, request, {connection.id, id, connection.requests}, drop);
+    note_done(id);
     if (drop) return;
     if (!keep || asked_to_close) break;
   }
   stream.linger(kLingerMs);
 }
 
-bool Proxy::serve_kube_request(Connection& connection, TlsStream& stream, Request& request, int id,
-                               bool& drop) {
+void Proxy::serve_kube_h2(Connection& connection, TlsStream& stream) {
+  const Caller caller(connection.peer_ip, stream.ssl());
+  H2Hooks hooks;
+  hooks.note = [&](const Request& request, std::int32_t h2_stream) {
+    const int id = ++next_request_;
+    note_kube_request(connection.id, id, request, h2_stream);
+    return id;
+  };
+  hooks.serve = [&](H2Stream& h2_stream, Request& request, int id) {
+    const auto number = static_cast<std::size_t>(h2_stream.id() + 1) / 2;
+    bool drop = false;
+    struct Done {
+      Proxy& of;
+      int id;
+      ~Done() { of.note_done(id); }
+    } const done{*this, id};
+    serve_kube_request(caller, h2_stream, request, {connection.id, id, number, &h2_stream}, drop);
+    return !drop;
+  };
+  hooks.set_idle = [&](bool idle) {
+    connection.idle = idle;
+    observer_.change([&](Observations& seen) { seen.connections[connection.id].idle = idle; });
+  };
+  const auto end = h2_.serve({stream, connection.wake.fd(), connection.id, options_.idle_limit,
+                              observer_, std::move(hooks)});
+  using End = H2Connection::End;
+  if (end == End::reset || (end == End::woken && connection.reset_idle)) {
+    stream.reset();
+  } else if (end != End::dropped) {
+    stream.linger(kLingerMs);
+  }
+}
+
+bool Proxy::serve_kube_request(const Caller& caller, Stream& stream, Request& request,
+                               const Turn& turn, bool& drop) {
   Script script;
   bool by_path = false;
   {
@@ -644,7 +724,7 @@ bool Proxy::serve_kube_request(Connection& connection, TlsStream& stream, Reques
     by_path = routes_by_path(options_.server_version);
   }
   if (script) {
-    Exchange exchange{stream, request, connection.id, id, connection.requests};
+    Exchange exchange{stream, request, turn.connection, turn.id, turn.on_connection, turn.h2};
     switch (script(exchange)) {
       case Verdict::pass:
         break;
@@ -658,17 +738,11 @@ bool Proxy::serve_kube_request(Connection& connection, TlsStream& stream, Reques
     }
   }
 
-  std::optional<ClientIdentity> identity;
-  const std::unique_ptr<X509, decltype(&X509_free)> client(SSL_get1_peer_certificate(stream.ssl()),
-                                                           X509_free);
-  if (client) identity = read_identity(client.get());
-  const int certificates =
-      client ? 1 + std::max(0, sk_X509_num(SSL_get_peer_cert_chain(stream.ssl()))) : 0;
   std::string kube_cluster;
   const Handler* handler = nullptr;
-  auto refusal = check_caller(identity, certificates, request, connection.peer_ip);
+  auto refusal = check_caller(caller.identity, caller.certificates, request, caller.peer_ip);
   if (!refusal) {
-    refusal = route(request, *identity, by_path, options_.cluster_name, kube_cluster);
+    refusal = route(request, *caller.identity, by_path, options_.cluster_name, kube_cluster);
   }
   if (!refusal) {
     for (const auto& cluster : options_.clusters) {
@@ -679,8 +753,8 @@ bool Proxy::serve_kube_request(Connection& connection, TlsStream& stream, Reques
                         "Kubernetes cluster \"" + kube_cluster + "\" not found"};
     }
   }
-  append_forwarded(request, connection.peer_ip);
-  if (!refusal) refusal = impersonate(request, *identity);
+  append_forwarded(request, caller.peer_ip);
+  if (!refusal) refusal = impersonate(request, *caller.identity);
   if (refusal) {
     if (request.method == "GET" && request.path == "/version" &&
         refusal->form == Refusal::Form::status) {
@@ -690,13 +764,11 @@ bool Proxy::serve_kube_request(Connection& connection, TlsStream& stream, Reques
     return answer_refusal(stream, request, *refusal);
   }
   observer_.change([&](Observations& seen) {
-    for (auto at = seen.requests.rbegin(); at != seen.requests.rend(); ++at) {
-      if (at->id != id) continue;
-      at->kube_cluster = kube_cluster;
-      at->user = request.user;
-      at->groups = request.groups;
-      break;
-    }
+    RequestRecord* record = seen.request(turn.id);
+    if (record == nullptr) return;
+    record->kube_cluster = kube_cluster;
+    record->user = request.user;
+    record->groups = request.groups;
   });
   return (*handler)(stream, request);
 }

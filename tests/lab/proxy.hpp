@@ -15,6 +15,7 @@
 #include <thread>
 #include <vector>
 
+#include "tests/lab/h2_service.hpp"
 #include "tests/lab/http.hpp"
 #include "tests/lab/observations.hpp"
 #include "tests/lab/pki.hpp"
@@ -36,6 +37,7 @@ struct ProxyOptions {
   KeyKind key_kind = KeyKind::ecdsa;
   std::string host = "127.0.0.1";    // of the public addresses in the ping reply
   bool announce_public_addr = true;  // false: ping has no ssh.public_addr
+  bool http2 = false;                // the kube service offers h2 before http/1.1
   bool announce_kube_addr = true;    // false: separate mode gives kube.listen_addr only
   std::uint16_t port = 0;            // web; kept over restarts once known
   std::uint16_t kube_port = 0;       // separate mode
@@ -56,19 +58,22 @@ enum class AcceptMode {
 
 enum class PingMode { normal, error_500, garbage, hang, wrong_cluster, not_found };
 
-// One request in the hands of a script.
+// One request in the hands of a script. In HTTP/2 a script may write HTTP/1.1 text as well, or
+// speak by the frames of `h2`.
 struct Exchange {
   Stream& stream;
   Request& request;    // as received: path still with its route prefix
   int connection = 0;  // ids of the observation
   int id = 0;
   std::size_t on_connection = 0;  // 1 for the first request of its connection
+  H2Stream* h2 = nullptr;         // null in HTTP/1.1
 };
+// In HTTP/2 an answer that is not complete is ended by RST_STREAM(INTERNAL_ERROR).
 enum class Verdict {
   pass,   // serve it as usual
   keep,   // answered by the script, body read: the connection goes on
-  close,  // answered or not: close_notify, linger, close
-  drop,   // close the socket at once, whatever is unread
+  close,  // answered or not: close_notify, linger, close; in HTTP/2 the same as keep
+  drop,   // close the socket at once, whatever is unread, with all streams
 };
 using Script = std::function<Verdict(Exchange&)>;
 
@@ -114,6 +119,9 @@ class Proxy {
   void set_ping(PingMode mode) { ping_ = mode; }
   void set_server_version(const std::string& version);
   void set_kube_enabled(bool enabled) { kube_enabled_ = enabled; }
+  // Whether new connections to the kube service are offered h2. Open ones stay.
+  void offer_http2(bool on);
+  H2Service& h2() { return h2_; }
   // Closes the connections that wait for a request, by close_notify and FIN, or by RST. Returns how
   // many; a connection is idle a moment after its answer: wait for ConnectionRecord::idle first.
   std::size_t close_idle(bool by_reset = false);
@@ -129,6 +137,8 @@ class Proxy {
  private:
   struct Listener;
   struct Connection;
+  struct Caller;
+  struct Turn;
 
   std::vector<std::string> public_hosts() const;
   void rebuild_contexts();
@@ -138,7 +148,11 @@ class Proxy {
   bool wait_for_request(Connection& connection, TlsStream& stream);
   void serve(Connection& connection);
   void serve_kube(Connection& connection, TlsStream& stream);
-  bool serve_kube_request(Connection& connection, TlsStream& stream, Request& request, int id,
+  void serve_kube_h2(Connection& connection, TlsStream& stream);
+  void note_kube_request(int connection, int id, const Request& request, std::int32_t h2_stream);
+  void note_done(int id);
+  // Whether the connection goes on; false with `drop`: closed at once.
+  bool serve_kube_request(const Caller& caller, Stream& stream, Request& request, const Turn& turn,
                           bool& drop);
   void serve_web(Connection& connection, TlsStream& stream);
   std::string ping_body(bool find, bool wrong_cluster) const;
@@ -149,6 +163,7 @@ class Proxy {
   std::uint16_t web_port_ = 0;
   std::uint16_t kube_port_ = 0;
   Observer observer_;
+  H2Service h2_;
 
   mutable std::mutex mutex_;  // options_.server_version, pki_, contexts, script_
   Pki pki_;

@@ -7,7 +7,6 @@
 #include <boost/json.hpp>
 
 #include "tests/lab/body_reader.hpp"
-#include "tests/lab/tls_stream.hpp"
 
 namespace lab {
 namespace {
@@ -121,7 +120,7 @@ bool watch(Stream& stream, const Request& request, EventGate& gate) {
   begin_chunked(stream, 200, "application/json");
   for (std::size_t i = 1; i <= events; ++i) {
     while (!open && !gate.take(20)) {
-      if (peer_ended(stream)) throw ConnectionLost{"the client left a watch"};
+      if (stream.peer_ended()) throw ConnectionLost{"the client left a watch"};
     }
     const boost::json::object event{
         {"type", "ADDED"}, {"object", boost::json::object{{"kind", "Event"}, {"number", i}}}};

@@ -110,42 +110,60 @@ void TlsStream::connect(const std::string& server_name) {
   handshake(SSL_connect);
 }
 
+int TlsStream::read_once(char* into, std::size_t bytes, std::size_t& got) {
+  const std::scoped_lock lock(mutex_);
+  ERR_clear_error();
+  const int result = SSL_read(ssl_.get(), into, clamp(bytes));
+  got = result > 0 ? static_cast<std::size_t>(result) : 0;
+  if (result > 0) return SSL_ERROR_NONE;
+  const int error = SSL_get_error(ssl_.get(), result);
+  if (error == SSL_ERROR_ZERO_RETURN) return SSL_ERROR_NONE;
+  if (error != SSL_ERROR_WANT_READ && error != SSL_ERROR_WANT_WRITE) {
+    throw ConnectionLost{"read: " + openssl_reason()};
+  }
+  return error;
+}
+
+int TlsStream::write_once(std::string_view bytes, std::size_t& sent) {
+  const std::scoped_lock lock(mutex_);
+  ERR_clear_error();
+  const int result = SSL_write(ssl_.get(), bytes.data(), clamp(bytes.size()));
+  sent = result > 0 ? static_cast<std::size_t>(result) : 0;
+  if (result > 0) return SSL_ERROR_NONE;
+  const int error = SSL_get_error(ssl_.get(), result);
+  if (error != SSL_ERROR_WANT_READ && error != SSL_ERROR_WANT_WRITE) {
+    throw ConnectionLost{"write: " + openssl_reason()};
+  }
+  return error;
+}
+
 std::size_t TlsStream::read_some(char* into, std::size_t bytes) {
-  for (;;) {
-    int error = 0;
-    {
-      const std::scoped_lock lock(mutex_);
-      ERR_clear_error();
-      const int got = SSL_read(ssl_.get(), into, clamp(bytes));
-      if (got > 0) return static_cast<std::size_t>(got);
-      error = SSL_get_error(ssl_.get(), got);
-      if (error == SSL_ERROR_ZERO_RETURN) return 0;
-      if (error != SSL_ERROR_WANT_READ && error != SSL_ERROR_WANT_WRITE) {
-        throw ConnectionLost{"read: " + openssl_reason()};
-      }
-    }
+  for (std::size_t got = 0;;) {
+    const int error = read_once(into, bytes, got);
+    if (error == SSL_ERROR_NONE) return got;
     wait(error);
   }
 }
 
+std::optional<std::size_t> TlsStream::try_read(char* into, std::size_t bytes) {
+  std::size_t got = 0;
+  if (read_once(into, bytes, got) != SSL_ERROR_NONE) return std::nullopt;
+  return got;
+}
+
 void TlsStream::write_all(std::string_view bytes) {
   while (!bytes.empty()) {
-    int error = 0;
-    {
-      const std::scoped_lock lock(mutex_);
-      ERR_clear_error();
-      const int sent = SSL_write(ssl_.get(), bytes.data(), clamp(bytes.size()));
-      if (sent > 0) {
-        bytes.remove_prefix(static_cast<std::size_t>(sent));
-        continue;
-      }
-      error = SSL_get_error(ssl_.get(), sent);
-      if (error != SSL_ERROR_WANT_READ && error != SSL_ERROR_WANT_WRITE) {
-        throw ConnectionLost{"write: " + openssl_reason()};
-      }
-    }
-    wait(error);
+    std::size_t sent = 0;
+    const int error = write_once(bytes, sent);
+    bytes.remove_prefix(sent);
+    if (error != SSL_ERROR_NONE) wait(error);
   }
+}
+
+std::size_t TlsStream::try_write(std::string_view bytes) {
+  std::size_t sent = 0;
+  write_once(bytes, sent);
+  return sent;
 }
 
 void TlsStream::write_plain(std::string_view bytes) {
@@ -211,11 +229,6 @@ bool TlsStream::wait_readable(int milliseconds) {
   if (ready[0].revents != 0) return true;
   woken_ = true;
   return false;
-}
-
-bool peer_ended(Stream& stream) {
-  const auto* tls = dynamic_cast<TlsStream*>(&stream);
-  return tls != nullptr && tls->peer_ended();
 }
 
 }  // namespace lab

@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 
 #include <openssl/ssl.h>
@@ -46,8 +47,11 @@ class TlsStream final : public Stream {
   int fd() const { return socket_.fd(); }
   // Between requests the connection may be taken away: true after the wake descriptor fired.
   bool woken() const { return woken_; }
-  // The peer has ended or broken the connection, whether or not its bytes were all read.
-  bool peer_ended() const;
+  bool peer_ended() const override;
+  // Without waiting. Nothing: there is no byte yet; 0: the peer ended its direction.
+  std::optional<std::size_t> try_read(char* into, std::size_t bytes);
+  // Without waiting: how many bytes went, 0 when none can.
+  std::size_t try_write(std::string_view bytes);
   // Ends our direction and reads off what the peer still sends, for at most that long: a close with
   // unread bytes would be a reset and could destroy what we sent last.
   void linger(int milliseconds);
@@ -67,6 +71,10 @@ class TlsStream final : public Stream {
   struct Early;  // what the BIO reads first
   void handshake(int (*step)(SSL*));
   void wait(int ssl_error);
+  // One call into OpenSSL. They return SSL_ERROR_NONE (no byte read then: the end) or what it waits
+  // for.
+  int read_once(char* into, std::size_t bytes, std::size_t& got);
+  int write_once(std::string_view bytes, std::size_t& sent);
 
   Socket socket_;
   std::unique_ptr<Early> early_;
@@ -76,8 +84,5 @@ class TlsStream final : public Stream {
   bool woken_ = false;
   bool write_closed_ = false;
 };
-
-// Whether the peer of a TlsStream has gone; false for any other kind of stream.
-bool peer_ended(Stream& stream);
 
 }  // namespace lab
