@@ -32,12 +32,22 @@ if(lab_sources)
   endif()
 endif()
 
+# Clients, processes and fixtures that tests share.
 file(GLOB support_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/support/*.cpp)
+add_library(kubelane_test_support STATIC ${support_sources})
+target_link_libraries(kubelane_test_support PUBLIC kubelane_lab GTest::gtest_main)
+target_compile_definitions(kubelane_test_support PUBLIC KUBELANE_BINARY="$<TARGET_FILE:kubelane>")
+
+# The lab itself, through the tests' clients.
+file(GLOB lab_test_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/unit/lab_*_test.cpp)
+add_executable(lab_unit_tests ${lab_test_sources})
+target_link_libraries(lab_unit_tests PRIVATE kubelane_test_support)
+gtest_discover_tests(lab_unit_tests DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT 120)
+
 file(GLOB behaviour_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/behaviour/*_test.cpp)
 if(behaviour_sources)
-  add_executable(behaviour_tests ${behaviour_sources} ${support_sources})
-  target_link_libraries(behaviour_tests PRIVATE kubelane_lab GTest::gtest_main)
-  target_compile_definitions(behaviour_tests PRIVATE KUBELANE_BINARY="$<TARGET_FILE:kubelane>")
+  add_executable(behaviour_tests ${behaviour_sources})
+  target_link_libraries(behaviour_tests PRIVATE kubelane_test_support)
   add_dependencies(behaviour_tests kubelane)
   gtest_discover_tests(behaviour_tests DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT 300)
 endif()

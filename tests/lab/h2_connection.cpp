@@ -520,7 +520,7 @@ bool H2Connection::read_available() {
 void H2Connection::wait() {
   const bool reading = parts_.faults.reading;
   const bool writing = parts_.faults.writing && begun_ && !out_.empty();
-  if (reading && SSL_has_pending(parts_.stream.ssl()) != 0) return;
+  if (reading && SSL_pending(parts_.stream.ssl()) > 0) return;
   std::array<pollfd, 3> ready{
       pollfd{wake_.fd(), POLLIN, 0},
       pollfd{parts_.stream.fd(),
