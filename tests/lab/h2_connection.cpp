@@ -156,7 +156,11 @@ struct H2Connection::Callbacks {
     return 0;
   }
 
-  static int frame_sent(nghttp2_session*, const nghttp2_frame* frame, void* data) {
+  static int frame_sent(nghttp2_session* session, const nghttp2_frame* frame, void* data) {
+    // Not before: nghttp2 lets a PING overtake the notice.
+    if (frame->hd.type == NGHTTP2_GOAWAY && self(data).after_notice_) {
+      nghttp2_submit_ping(session, NGHTTP2_FLAG_NONE, kNoticePing.data());
+    }
     const bool stream_frame = frame->hd.type == NGHTTP2_HEADERS || frame->hd.type == NGHTTP2_DATA;
     if (!stream_frame || (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) == 0) return 0;
     H2Connection& connection = self(data);
@@ -242,6 +246,7 @@ H2Connection::H2Connection(Parts parts)
   session_.reset(session);
   nghttp2_option_del(option);
   nghttp2_session_callbacks_del(callbacks);
+  submit_preface();
 }
 
 H2Connection::~H2Connection() { reap(true); }
@@ -270,7 +275,6 @@ void H2Connection::goaway(const H2GoAway& goaway) {
     nghttp2_session* session = session_.get();
     if (goaway.kind == H2GoAway::Kind::graceful) {
       nghttp2_submit_shutdown_notice(session);
-      nghttp2_submit_ping(session, NGHTTP2_FLAG_NONE, kNoticePing.data());
       after_notice_ = goaway;
       return;
     }
@@ -467,9 +471,7 @@ void H2Connection::start_stream(std::int32_t id, Entry& entry, bool end_stream) 
 
 // ---------------------------------------------------------------- the loop
 
-void H2Connection::begin() {
-  if (!parts_.faults.sending_preface) return;
-  begun_ = true;
+void H2Connection::submit_preface() {
   const H2Settings& own = parts_.settings;
   const std::array<nghttp2_settings_entry, 5> entries{{
       {NGHTTP2_SETTINGS_MAX_FRAME_SIZE, own.max_frame_size},
@@ -568,7 +570,7 @@ H2Connection::End H2Connection::run() {
     }
   } const leaving{*this};
   for (;;) {
-    if (!begun_) begin();
+    begun_ = begun_ || parts_.faults.sending_preface;
     run_tasks();
     if (end_) return *end_;
     reap(false);

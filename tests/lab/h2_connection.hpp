@@ -93,7 +93,7 @@ class H2Connection final : private H2Output {
 
   void post(std::function<void()> task);
   void run_tasks();
-  void begin();
+  void submit_preface();
   void collect_output(std::size_t limit);
   void flush();
   bool read_available();  // false: the peer has ended
@@ -121,7 +121,7 @@ class H2Connection final : private H2Output {
   std::map<std::int32_t, Entry> entries_;
   std::list<std::unique_ptr<Worker>> workers_;
   std::string out_;
-  bool begun_ = false;
+  bool begun_ = false;      // the preface may leave
   bool finishing_ = false;  // close when out_ has left
   std::optional<End> end_;
   std::map<std::int32_t, std::size_t> held_credit_;

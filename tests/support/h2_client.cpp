@@ -157,6 +157,16 @@ struct H2Client::Callbacks {
     return 0;
   }
 
+  // A request that waited for its turn and may not start any more.
+  static int frame_not_sent(nghttp2_session*, const nghttp2_frame* frame, int, void* data) {
+    Stream* stream = find(data, frame->hd.stream_id);
+    if (stream == nullptr || frame->hd.type != NGHTTP2_HEADERS || stream->response.closed) return 0;
+    stream->response.closed = true;
+    stream->response.closed_at = Clock::now();
+    stream->response.close_code = lab::h2::error_code::refused_stream;
+    return 0;
+  }
+
   static ssize_t read_body(nghttp2_session* session, StreamId id, std::uint8_t* into,
                            std::size_t length, std::uint32_t* flags, nghttp2_data_source*,
                            void* data) {
@@ -208,6 +218,7 @@ void H2Client::start(const H2ClientOptions& options) {
   nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, Callbacks::data_chunk);
   nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, Callbacks::frame_received);
   nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, Callbacks::stream_closed);
+  nghttp2_session_callbacks_set_on_frame_not_send_callback(callbacks, Callbacks::frame_not_sent);
   nghttp2_option* option = nullptr;
   nghttp2_option_new(&option);
   nghttp2_option_set_no_auto_window_update(option, 1);
@@ -353,6 +364,9 @@ H2Client::StreamId H2Client::send(const H2Request& request) {
   {
     const std::scoped_lock lock(mutex_);
     if (!open_) throw std::runtime_error("the connection has ended: " + error_);
+    if (nghttp2_session_check_request_allowed(session_.get()) == 0) {
+      throw std::runtime_error("no new stream after GOAWAY");
+    }
     id = nghttp2_submit_request(session_.get(), nullptr, all.data(), all.size(),
                                 has_body ? &body : nullptr, nullptr);
     if (id < 0) throw std::runtime_error(std::string("no new stream: ") + nghttp2_strerror(id));
