@@ -137,14 +137,38 @@ const LocalEndpoint& KubelaneFixture::endpoint(const std::string& cluster) const
   return found->second;
 }
 
-TlsClient KubelaneFixture::connect(const LocalEndpoint& to) const {
+ClientOptions KubelaneFixture::client_options(const LocalEndpoint& to) {
   ClientOptions options;
   options.tls = to.tls;
   options.ca_pem = to.ca_pem;
   options.certificate_pem = to.client_certificate_pem;
   options.key_pem = to.client_key_pem;
+  return options;
+}
+
+TlsClient KubelaneFixture::connect(const LocalEndpoint& to) const {
+  ClientOptions options = client_options(to);
   options.alpn = {"http/1.1"};
   return {to.host, to.port, options};
+}
+
+std::unique_ptr<H2Client> KubelaneFixture::connect_h2(const std::string& cluster,
+                                                      const H2ClientOptions& options) const {
+  const LocalEndpoint& to = endpoint(cluster);
+  return std::make_unique<H2Client>(to.host, to.port, client_options(to), options);
+}
+
+std::unique_ptr<H2RawClient> KubelaneFixture::connect_h2_raw(const std::string& cluster) const {
+  const LocalEndpoint& to = endpoint(cluster);
+  return std::make_unique<H2RawClient>(to.host, to.port, client_options(to));
+}
+
+H2Request KubelaneFixture::h2_request(const std::string& method, const std::string& target,
+                                      lab::h2::Fields fields, const std::string& body,
+                                      const std::string& cluster) const {
+  const LocalEndpoint& to = endpoint(cluster);
+  if (!to.token.empty()) fields.emplace_back("authorization", "Bearer " + to.token);
+  return {.method = method, .path = to.prefix + target, .fields = std::move(fields), .body = body};
 }
 
 std::string KubelaneFixture::request(const std::string& method, const std::string& target,

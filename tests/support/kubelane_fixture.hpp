@@ -15,6 +15,8 @@
 #include "tests/lab/proxy.hpp"
 #include "tests/lab/standard_paths.hpp"
 #include "tests/lab/tbot_directory.hpp"
+#include "tests/support/h2_client.hpp"
+#include "tests/support/h2_raw_client.hpp"
 #include "tests/support/process.hpp"
 #include "tests/support/temp_directory.hpp"
 #include "tests/support/tls_client.hpp"
@@ -87,12 +89,22 @@ class KubelaneFixture : public ::testing::Test {
   Response get(const std::string& target, const std::string& cluster = "demo") const {
     return exchange("GET", target, "", "", cluster);
   }
+  // HTTP/2 to the local side, for streams and for raw frames.
+  std::unique_ptr<H2Client> connect_h2(const std::string& cluster = "demo",
+                                       const H2ClientOptions& options = {}) const;
+  std::unique_ptr<H2RawClient> connect_h2_raw(const std::string& cluster = "demo") const;
+  // With the cluster's prefix before `target`, and the token.
+  H2Request h2_request(const std::string& method, const std::string& target,
+                       lab::h2::Fields fields = {}, const std::string& body = "",
+                       const std::string& cluster = "demo") const;
   // The route that requests take upstream: "" for a v1 directory.
   std::string upstream_prefix(const std::string& cluster = "demo") const;
 
   void TearDown() override;
 
  private:
+  static ClientOptions client_options(const LocalEndpoint& to);
+
   TempDirectory directory_;
   lab::EventGate gate_;
   std::unique_ptr<lab::Proxy> proxy_;
