@@ -310,7 +310,7 @@ void H2Connection::reset_all_streams(std::uint32_t code) {
 void H2Connection::write_raw(std::string bytes) {
   post([this, bytes = std::move(bytes)] {
     collect_output(static_cast<std::size_t>(-1));
-    out_ += bytes;
+    put_out(bytes);
   });
 }
 
@@ -491,8 +491,34 @@ void H2Connection::collect_output(std::size_t limit) {
     const ssize_t count = nghttp2_session_mem_send(session_.get(), &bytes);
     if (count < 0) throw ConnectionLost{nghttp2_strerror(static_cast<int>(count))};
     if (count == 0) return;
-    out_.append(reinterpret_cast<const char*>(bytes), static_cast<std::size_t>(count));
+    put_out({reinterpret_cast<const char*>(bytes), static_cast<std::size_t>(count)});
   }
+}
+
+void H2Connection::put_out(std::string_view bytes) {
+  const std::chrono::milliseconds delay(parts_.faults.delay_ms.load());
+  if (delay.count() == 0 && travelling_out_.empty()) {
+    out_ += bytes;
+  } else {
+    travelling_out_.push_back({Clock::now() + delay, std::string(bytes)});
+  }
+}
+
+void H2Connection::arrive() {
+  const auto now = Clock::now();
+  for (; !travelling_out_.empty() && travelling_out_.front().due <= now;
+       travelling_out_.pop_front()) {
+    out_ += travelling_out_.front().bytes;
+  }
+  for (; !travelling_in_.empty() && travelling_in_.front().due <= now; travelling_in_.pop_front()) {
+    take_in(travelling_in_.front().bytes);
+  }
+}
+
+void H2Connection::take_in(std::string_view bytes) {
+  const ssize_t used = nghttp2_session_mem_recv(
+      session_.get(), reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size());
+  if (used < 0) throw ConnectionLost{nghttp2_strerror(static_cast<int>(used))};
 }
 
 void H2Connection::flush() {
@@ -512,9 +538,12 @@ bool H2Connection::read_available() {
     const auto got = parts_.stream.try_read(block.data(), block.size());
     if (!got) return true;
     if (*got == 0) return false;
-    const ssize_t used = nghttp2_session_mem_recv(
-        session_.get(), reinterpret_cast<const std::uint8_t*>(block.data()), *got);
-    if (used < 0) throw ConnectionLost{nghttp2_strerror(static_cast<int>(used))};
+    const std::chrono::milliseconds delay(parts_.faults.delay_ms.load());
+    if (delay.count() == 0 && travelling_in_.empty()) {
+      take_in({block.data(), *got});
+    } else {
+      travelling_in_.push_back({Clock::now() + delay, std::string(block.data(), *got)});
+    }
   }
   return true;
 }
@@ -533,6 +562,13 @@ void H2Connection::wait() {
     const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
         idle_since_ + parts_.idle_limit - Clock::now());
     limit = static_cast<int>(std::max<std::chrono::milliseconds::rep>(0, left.count() + 1));
+  }
+  for (const auto* link : {&travelling_in_, &travelling_out_}) {
+    if (link->empty()) continue;
+    const auto left =
+        std::chrono::duration_cast<std::chrono::milliseconds>(link->front().due - Clock::now());
+    const int due = static_cast<int>(std::max<std::chrono::milliseconds::rep>(0, left.count() + 1));
+    limit = limit < 0 ? due : std::min(limit, due);
   }
   poll(ready.data(), ready.size(), limit);
   eventfd_t count = 0;
@@ -574,6 +610,7 @@ H2Connection::End H2Connection::run() {
     run_tasks();
     if (end_) return *end_;
     reap(false);
+    arrive();
     if (begun_ && parts_.faults.writing) flush();
     const bool idle = entries_.empty();
     if (idle != idle_) {
@@ -581,7 +618,7 @@ H2Connection::End H2Connection::run() {
       idle_since_ = Clock::now();
       parts_.hooks.set_idle(idle);
     }
-    if (begun_ && out_.empty()) {
+    if (begun_ && nothing_to_write()) {
       if (finishing_) return End::finished;
       if (nghttp2_session_want_read(session_.get()) == 0 &&
           nghttp2_session_want_write(session_.get()) == 0) {

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <list>
 #include <map>
@@ -12,6 +13,7 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <vector>
 
@@ -82,6 +84,11 @@ class H2Connection final : private H2Output {
     std::thread thread;
     std::atomic<bool> done{false};
   };
+  // Bytes on a link with a delay.
+  struct Travelling {
+    std::chrono::steady_clock::time_point due;
+    std::string bytes;
+  };
   struct Callbacks;
 
   void submit_interim(std::int32_t stream, h2::Fields fields) override;
@@ -95,7 +102,11 @@ class H2Connection final : private H2Output {
   void run_tasks();
   void submit_preface();
   void collect_output(std::size_t limit);
+  void put_out(std::string_view bytes);
   void flush();
+  void take_in(std::string_view bytes);
+  void arrive();  // what has travelled long enough
+  bool nothing_to_write() const { return out_.empty() && travelling_out_.empty(); }
   bool read_available();  // false: the peer has ended
   void wait();
   void reap(bool all);
@@ -121,6 +132,8 @@ class H2Connection final : private H2Output {
   std::map<std::int32_t, Entry> entries_;
   std::list<std::unique_ptr<Worker>> workers_;
   std::string out_;
+  std::deque<Travelling> travelling_out_;
+  std::deque<Travelling> travelling_in_;
   bool begun_ = false;      // the preface may leave
   bool finishing_ = false;  // close when out_ has left
   std::optional<End> end_;

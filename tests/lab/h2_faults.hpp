@@ -31,6 +31,7 @@ struct H2Faults {
   std::atomic<bool> connection_credit_on_receipt{true};
   std::atomic<bool> answering_pings{true};
   std::atomic<bool> sending_preface{true};  // false: a new connection says nothing until it is true
+  std::atomic<int> delay_ms{0};             // each way, as of a long link
   std::atomic<std::size_t> streams_to_refuse{0};
   std::atomic<std::uint32_t> refusal_code{h2::error_code::refused_stream};
 };

@@ -2,6 +2,7 @@
 // misbehave. All public calls are thread-safe.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -34,6 +35,10 @@ class H2Service {
   void set_reading(bool on);
   // A dead link: neither reads nor writes.
   void set_frozen(bool on);
+  // A long link: bytes take that long each way, however many there are.
+  void set_delay(std::chrono::milliseconds each_way) {
+    faults_.delay_ms = static_cast<int>(each_way.count());
+  }
   // False: new connections say nothing, not even SETTINGS, until it is true.
   void set_sending_preface(bool on);
 

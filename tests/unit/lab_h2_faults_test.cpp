@@ -215,6 +215,18 @@ TEST_F(LabH2Faults, an_unread_connection_pushes_back) {
   EXPECT_EQ(client->finish(watched).body, "abc");
 }
 
+TEST_F(LabH2Faults, a_long_link_takes_its_time_and_makes_small_windows_slow) {
+  using std::chrono::milliseconds;
+  proxy().h2().set_delay(milliseconds(30));
+  const auto client = connect({.stream_window = 65'535});
+  EXPECT_GE(client->ping().value_or(milliseconds(0)), milliseconds(60));
+  const auto start = std::chrono::steady_clock::now();
+  const H2Response response = client->get("/bytes/655350");
+  EXPECT_TRUE(response.body == lab::pattern_bytes(655'350));
+  // Half a window is given back at a time: at least one round trip for each whole one.
+  EXPECT_GE(response.closed_at - start, milliseconds(9 * 60));
+}
+
 TEST_F(LabH2Faults, settings_come_late_when_told) {
   proxy().h2().set_sending_preface(false);
   proxy().h2().settings.max_concurrent_streams = 7;
