@@ -179,12 +179,12 @@ struct H2Connection::Callbacks {
       connection.note_request(*entry,
                               [](H2RequestRecord& record) { record.closed_at = Clock::now(); });
     }
-    if (entry->stream) {
-      entry->stream->die(std::string("closed, ") + nghttp2_http2_strerror(code));
-    }
+    const std::shared_ptr<H2Stream> ended = std::move(entry->stream);
     connection.entries_.erase(stream);
     connection.held_credit_.erase(stream);
     connection.count_streams();
+    // Last: whoever sees that a handler has left shall see the count without it.
+    if (ended) ended->die(std::string("closed, ") + nghttp2_http2_strerror(code));
     return 0;
   }
 

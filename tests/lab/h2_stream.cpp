@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstdio>
 #include <cstring>
+#include <utility>
 
 namespace lab {
 namespace {
@@ -52,9 +53,26 @@ void H2Stream::deliver_end(const h2::Fields& trailers) {
 }
 
 void H2Stream::die(const std::string& why) {
-  const std::scoped_lock lock(mutex_);
-  if (!dead_) dead_ = why;
-  changed_.notify_all();
+  std::function<void()> notify;
+  {
+    const std::scoped_lock lock(mutex_);
+    if (!dead_) dead_ = why;
+    notify = std::exchange(on_end_, nullptr);
+    changed_.notify_all();
+  }
+  if (notify) notify();
+}
+
+bool H2Stream::on_peer_end(std::function<void()> notify) {
+  {
+    const std::scoped_lock lock(mutex_);
+    if (!dead_) {
+      on_end_ = std::move(notify);
+      return true;
+    }
+  }
+  notify();
+  return true;
 }
 
 std::size_t H2Stream::read_some(char* into, std::size_t bytes) {

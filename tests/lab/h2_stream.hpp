@@ -5,7 +5,7 @@
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
-#include <memory>
+#include <functional>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -59,6 +59,7 @@ class H2Stream final : public Stream, private AnswerReader::Sink {
   void close_write() override;  // ends a body that has no framing
   void reset() override;        // RST_STREAM(INTERNAL_ERROR), as Go for a handler that aborts
   bool wait_readable(int milliseconds) override;
+  bool on_peer_end(std::function<void()> notify) override;
   bool peer_ended() const override;  // reset by the peer, or its connection is lost
 
   // --- For the connection
@@ -102,6 +103,7 @@ class H2Stream final : public Stream, private AnswerReader::Sink {
   std::deque<Piece> in_;
   bool in_ended_ = false;
   std::optional<std::string> dead_;
+  std::function<void()> on_end_;
   std::string out_;
   std::size_t out_at_ = 0;  // what of it has left
   bool out_ended_ = false;

@@ -31,6 +31,9 @@ class Stream {
   virtual bool wait_readable(int milliseconds) = 0;
   // The peer has gone, whether or not its bytes were all read. False where that is not known.
   virtual bool peer_ended() const { return false; }
+  // Calls that, once, when the peer goes, from any thread. False where nobody can: then ask
+  // peer_ended() now and then.
+  virtual bool on_peer_end(std::function<void()> /*notify*/) { return false; }
   bool buffered() const { return !buffer_.empty(); }
 
  protected:

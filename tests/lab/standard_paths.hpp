@@ -27,11 +27,14 @@ class EventGate {
   void release(std::size_t events);
   // Waits at most that long for a permit and takes it.
   bool take(int milliseconds);
+  // Ends the waits of now without a permit.
+  void wake();
 
  private:
   std::mutex mutex_;
   std::condition_variable changed_;
   std::size_t permits_ = 0;
+  std::size_t wakes_ = 0;
 };
 
 // `gate` must outlive the connections. Other paths go to `otherwise`, or get a 404 Status.

@@ -1,6 +1,7 @@
 // HTTP/2 of the lab in good order: the handlers' answers arrive as over HTTP/1.1, and what the
 // client did is on record.
 #include <algorithm>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -184,6 +185,19 @@ TEST_F(LabH2Streams, events_of_many_watches_come_at_once_and_cancels_are_on_reco
   EXPECT_FALSE(client->response(watches[8]).closed);
   EXPECT_EQ(client->get("/bytes/3").body, "abc");
   EXPECT_TRUE(connection_of("watch=49").h2.violations.empty());
+}
+
+TEST_F(LabH2Streams, a_thousand_watches_fit) {
+  std::vector<std::unique_ptr<H2Client>> clients;
+  for (int i = 0; i < 4; ++i) {
+    clients.push_back(connect());
+    for (int j = 0; j < 250; ++j) clients.back()->send({.path = "/watch?events=1"});
+  }
+  for (const auto& client : clients) ASSERT_TRUE(client->wait_head(499));
+  gate().release(1000);
+  for (const auto& client : clients) {
+    for (int j = 0; j < 250; ++j) EXPECT_TRUE(client->finish(2 * j + 1).ended);
+  }
 }
 
 TEST_F(LabH2Streams, a_paused_stream_holds_its_window_and_its_neighbours_go_on) {
