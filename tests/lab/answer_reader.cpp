@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <utility>
 
 #include "tests/lab/body_reader.hpp"
 #include "tests/lab/http.hpp"
@@ -72,7 +73,7 @@ void AnswerReader::read_line(std::string_view line) {
     trailers_.push_back(lower_field(line));
   } else {
     state_ = State::done;
-    sink_.on_end(std::move(trailers_));
+    sink_.on_end(std::exchange(trailers_, {}));
   }
 }
 

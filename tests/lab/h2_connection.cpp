@@ -11,7 +11,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr std::size_t kOutput = 64 * 1024;  // collected before the socket takes it
+constexpr std::size_t kOutput = std::size_t{64} * 1024;  // collected before the socket takes it
 constexpr std::size_t kHeaderBlock = 64 << 20;
 constexpr std::array<std::uint8_t, 8> kNoticePing{'g', 'r', 'a', 'c', 'e', 'f', 'u', 'l'};
 
@@ -532,7 +532,7 @@ void H2Connection::flush() {
 }
 
 bool H2Connection::read_available() {
-  std::array<char, 32 * 1024> block;
+  std::array<char, 32'768> block;
   // Not for ever: what is to be written must have its turn.
   for (int i = 0; i < 8; ++i) {
     const auto got = parts_.stream.try_read(block.data(), block.size());

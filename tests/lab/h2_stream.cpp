@@ -9,7 +9,7 @@
 namespace lab {
 namespace {
 
-constexpr std::size_t kQueued = 256 * 1024;  // beyond that a writer waits
+constexpr std::size_t kQueued = std::size_t{256} * 1024;  // beyond that a writer waits
 
 }  // namespace
 
@@ -45,7 +45,9 @@ void H2Stream::deliver_end(const h2::Fields& trailers) {
   if (body_ == RequestBody::chunked) {
     Piece piece;
     piece.text = "0\r\n";
-    for (const auto& [name, value] : trailers) piece.text += name + ": " + value + "\r\n";
+    for (const auto& [name, value] : trailers) {
+      piece.text.append(name).append(": ").append(value).append("\r\n");
+    }
     piece.text += "\r\n";
     in_.push_back(std::move(piece));
   }

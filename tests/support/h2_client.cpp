@@ -16,11 +16,12 @@ namespace support {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-constexpr std::size_t kOutput = 64 * 1024;
+constexpr std::size_t kOutput = std::size_t{64} * 1024;
 constexpr std::size_t kHeaderBlock = 64 << 20;
 
 std::vector<nghttp2_nv> views(const Fields& fields) {
   std::vector<nghttp2_nv> all;
+  all.reserve(fields.size());
   for (const auto& [name, value] : fields) {
     // nghttp2 only reads them.
     all.push_back({reinterpret_cast<std::uint8_t*>(const_cast<char*>(name.data())),
@@ -33,6 +34,7 @@ std::vector<nghttp2_nv> views(const Fields& fields) {
 std::vector<nghttp2_settings_entry> entries(
     const std::vector<std::pair<std::uint16_t, std::uint32_t>>& settings) {
   std::vector<nghttp2_settings_entry> all;
+  all.reserve(settings.size());
   for (const auto& [id, value] : settings) all.push_back({id, value});
   return all;
 }
@@ -262,7 +264,7 @@ void H2Client::lost(const std::string& why) {
 // All that can be read and written now. False: the connection has ended.
 bool H2Client::exchange_bytes() {
   SSL* ssl = connection_.ssl();
-  std::array<char, 32 * 1024> block;
+  std::array<char, 32'768> block;
   for (int i = 0; i < 8; ++i) {
     ERR_clear_error();
     const int got = SSL_read(ssl, block.data(), static_cast<int>(block.size()));
@@ -587,7 +589,8 @@ void H2Client::reset() {
     setsockopt(connection_.fd(), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
     sockaddr none{};
     none.sa_family = AF_UNSPEC;
-    connect(connection_.fd(), &none, sizeof none);  // dissolved: the RST leaves now
+    static_cast<void>(
+        connect(connection_.fd(), &none, sizeof none));  // dissolved: the RST leaves now
     lost("reset");
   }
   wake();
