@@ -136,7 +136,7 @@ TEST_F(LabH2Faults, an_answer_left_incomplete_is_an_internal_error) {
   const auto client = connect();
   const H2Response response = client->get("/bytes/100");
   EXPECT_EQ(response.body, "part");
-  EXPECT_EQ(response.reset, h2::error_code::internal_error);  // as in Teleport's issue 35265
+  EXPECT_EQ(response.reset, h2::error_code::internal_error);  // as some Teleports end watches
 }
 
 TEST_F(LabH2Faults, all_running_streams_can_be_reset) {
