@@ -7,7 +7,6 @@
 #include "config/command_line.hpp"
 #include "proxy/app.hpp"
 #include "proxy/observe/log.hpp"
-#include "tls/fast_aes_gcm.hpp"
 #include "tls/free_lists.hpp"
 
 namespace {
@@ -54,7 +53,6 @@ int run(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   kubelane::tls::install_openssl_memory();
-  kubelane::tls::install_fast_aes_gcm();
   try {
     return run(argc, argv);
   } catch (const std::exception& failure) {

@@ -1,11 +1,11 @@
 #include "tls/free_lists.hpp"
 
-#include <openssl/crypto.h>
-
 #include <array>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+
+#include <openssl/crypto.h>
 
 namespace kubelane::tls {
 namespace {
@@ -21,11 +21,11 @@ struct FreeBlock {
 };
 
 constexpr std::size_t small_step = 64;
-constexpr std::size_t small_classes = 32;            // 64 B to 2 KiB
-constexpr std::size_t large_classes = 6;             // 4 KiB to 128 KiB
+constexpr std::size_t small_classes = 32;  // 64 B to 2 KiB
+constexpr std::size_t large_classes = 6;   // 4 KiB to 128 KiB
 constexpr std::size_t class_count = small_classes + large_classes;
 constexpr std::uint32_t no_class = UINT32_MAX;
-constexpr std::size_t kept_bytes = 256 * 1024;       // per class and thread
+constexpr std::size_t kept_bytes = 256 * 1024;  // per class and thread
 
 constexpr std::size_t class_bytes(std::size_t index) {
   if (index < small_classes) return (index + 1) * small_step;
@@ -70,10 +70,10 @@ Header* header_of(void* block) noexcept {
   return reinterpret_cast<Header*>(static_cast<char*>(block) - sizeof(Header));
 }
 
-void* openssl_allocate(std::size_t bytes, const char*, int) { return pooled_allocate(bytes); }
-void openssl_free(void* block, const char*, int) { pooled_free(block); }
+[[maybe_unused]] void* openssl_allocate(std::size_t bytes, const char*, int) { return pooled_allocate(bytes); }
+[[maybe_unused]] void openssl_free(void* block, const char*, int) { pooled_free(block); }
 
-void* openssl_reallocate(void* block, std::size_t bytes, const char*, int) {
+[[maybe_unused]] void* openssl_reallocate(void* block, std::size_t bytes, const char*, int) {
   if (block == nullptr) return pooled_allocate(bytes);
   if (bytes == 0) {
     pooled_free(block);

@@ -2,13 +2,13 @@
 // raw OpenSSL pointer.
 #pragma once
 
+#include <memory>
+#include <string>
+
 #include <openssl/bio.h>
 #include <openssl/evp.h>
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
-
-#include <memory>
-#include <string>
 
 namespace kubelane::tls {
 

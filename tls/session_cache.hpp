@@ -18,8 +18,8 @@ class SessionCache {
   void clear() noexcept;
   std::size_t size() const noexcept { return count_; }
 
-  // Routes new tickets of connections made from `context` to the cache that the connection was given
-  // by attach(). Call once per context, before it is shared with workers.
+  // Routes new tickets of connections made from `context` to the cache that the connection was
+  // given by attach(). Call once per context, before it is shared with workers.
   static void enable(SSL_CTX* context);
   // `cache` must outlive the connection or be detached with nullptr.
   static void attach(SSL* ssl, SessionCache* cache);

@@ -2,9 +2,9 @@
 // system calls that would only say "would block".
 #pragma once
 
-#include <unistd.h>
-
 #include <utility>
+
+#include <unistd.h>
 
 namespace kubelane::tls {
 

@@ -5,14 +5,17 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
 
 #include "config/result.hpp"
 #include "tls/openssl.hpp"
+#include "tls/record_layer.hpp"
 #include "tls/session_cache.hpp"
 #include "tls/socket.hpp"
+#include "tls/traffic_secrets.hpp"
 #include "tls/write_batch.hpp"
 
 namespace kubelane::tls {
@@ -25,7 +28,8 @@ struct Step {
   Error error{};  // failed: why. eof: code eof when TLS ended without close_notify, else internal
 };
 
-// Owns: the socket, the SSL object, ciphertext that a short send left over.
+// Owns: the socket, the SSL object or the record layer, ciphertext that a short send left over or
+// that is not a whole record yet.
 // Thread: its worker. Ends when: destroyed (the socket is closed without further bytes), or
 // abort(). Not movable: the event loop and OpenSSL hold its address.
 class Stream {
@@ -69,8 +73,10 @@ class Stream {
   void abort() noexcept;
 
   bool is_open() const noexcept { return state_.fd >= 0; }
-  bool is_tls() const noexcept { return ssl_ != nullptr; }
-  bool resumed() const noexcept { return ssl_ && SSL_session_reused(ssl_.get()) == 1; }
+  bool is_tls() const noexcept { return tls_; }
+  bool resumed() const noexcept { return resumed_; }
+  // Our record layer moves the bytes, not OpenSSL. For tests.
+  bool own_records() const noexcept { return records_ != nullptr; }
   // Plaintext or ciphertext that was received but not yet read() may be waiting.
   bool may_read() const noexcept;
   SocketState& socket() noexcept { return state_; }
@@ -78,24 +84,55 @@ class Stream {
 
  private:
   friend struct SocketBio;
+  enum class Receive : std::uint8_t { bytes, would_block, end, failed };
+
+  Receive receive(char* into, std::size_t room, std::size_t& got) noexcept;
   Step failure(const char* where, int ssl_error) noexcept;
+  Step protocol_failure(RecordLayer::Alert alert) noexcept;
   Step send_batch() noexcept;
   Step tls_outcome(int result, const char* where) noexcept;
+  Step finish_handshake() noexcept;
   void take_held() noexcept;
+  Step read_plain(std::span<char> into) noexcept;
+  Step read_openssl(std::span<char> into) noexcept;
+  Step read_records(std::span<char> into) noexcept;
+  Step take_record(std::string_view record, std::span<char> into, std::size_t& total) noexcept;
+  Step take_alert(std::string_view alert) noexcept;
+  Step take_message(std::string_view text, std::string_view record) noexcept;
+  bool answer_key_update() noexcept;
+  void feed_openssl(std::string_view record) noexcept;
+  void drop_openssl() noexcept;
+  std::string_view raw() const noexcept { return std::string_view(raw_).substr(raw_begin_); }
+  bool whole_record_waits() const noexcept;
 
   SocketState state_;
   UniqueFd fd_;
-  SslPtr ssl_;
+  SslPtr ssl_;  // the handshake; later only without records_, or to take a ticket
+  std::unique_ptr<TrafficSecrets> secrets_;  // while the handshake lasts
+  std::unique_ptr<RecordLayer> records_;
   WriteBatch* batch_ = nullptr;
   std::string leftover_;  // ciphertext or plaintext of a short send
   std::size_t leftover_begin_ = 0;
   std::string held_;  // ciphertext to go in front of whatever is sent next
-  int sys_ = 0;       // errno of the last failed system call
+  std::string raw_;   // received ciphertext that was not looked at yet
+  std::size_t raw_begin_ = 0;
+  std::string text_;  // opened text that its reader had no room for
+  std::size_t text_begin_ = 0;
+  std::string messages_;       // the beginning of a handshake message after the handshake
+  std::string_view feed_;      // a record for OpenSSL
+  Step later_;                 // how the direction ended, after the text that came before
+  int sys_ = 0;                // errno of the last failed system call
+  unsigned idle_records_ = 0;  // in a row without application data
   Side side_;
+  bool tls_ = false;
+  bool server_ = false;
+  bool resumed_ = false;
   bool handshake_done_ = false;
+  bool has_later_ = false;
+  bool notify_received_ = false;
   bool notify_sent_ = false;
   bool fin_sent_ = false;
-  bool fatal_ = false;  // OpenSSL forbids further calls
+  bool fatal_ = false;  // no further reading or writing
 };
 
 }  // namespace kubelane::tls

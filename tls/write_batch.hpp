@@ -19,6 +19,9 @@ class WriteBatch {
   std::size_t free_bytes() const noexcept { return capacity_bytes - size_; }
   bool empty() const noexcept { return size_ == 0; }
   void clear() noexcept { size_ = 0; }
+  // Where the next bytes go, and how many were put there.
+  char* end() noexcept { return bytes_.data() + size_; }
+  void commit(std::size_t length) noexcept { size_ += length; }
   void append(const char* bytes, std::size_t length) noexcept {
     std::memcpy(bytes_.data() + size_, bytes, length);
     size_ += length;

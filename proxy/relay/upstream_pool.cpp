@@ -83,7 +83,7 @@ bool UpstreamPool::usable(link::UpstreamConnection& connection) const {
   if (connection.snapshot->identity != snapshot_->identity) return false;
   if (loop_.now() - connection.idle_since >= config_.timeouts.upstream_idle) return false;
   tls::Stream& stream = connection.stream();
-  if (!stream.socket().readable) return true;
+  if (!stream.may_read()) return true;
   // News on an idle connection: a session ticket is fine, anything else ends it.
   char byte;
   return stream.read({&byte, 1}).kind == tls::Step::Kind::want_read;
