@@ -403,8 +403,7 @@ Step Stream::read_openssl(std::span<char> into) noexcept {
       return step(Step::Kind::want_read);
     }
     Step end = step(Step::Kind::eof);
-    if (ssl_error == SSL_ERROR_SSL &&
-        ERR_GET_REASON(ERR_peek_error()) == SSL_R_UNEXPECTED_EOF_WHILE_READING) {
+    if (ssl_error == SSL_ERROR_SYSCALL && sys_ == 0) {  // the end of the socket
       clear_errors();
       fatal_ = true;
       end.error = {Code::eof, side_, Retry::no, 0, "TLS read"};

@@ -54,13 +54,14 @@ json::object condition(const char* type, const std::string& now) {
 
 void run_pod(const ResourceKind& kind, const std::string& name, json::object& pod) {
   json::object& spec = part(pod, "spec");
+  // Adding keys may move the others: all additions come first.
+  set_default(spec, "restartPolicy", "Always");
+  set_default(spec, "serviceAccountName", "default");
+  set_default(spec, "nodeName", kNodeName);
   json::value* const containers = spec.if_contains("containers");
   if (containers == nullptr || !containers->is_array() || containers->get_array().empty()) {
     throw invalid(kind, name, "spec.containers", "Required value");
   }
-  set_default(spec, "restartPolicy", "Always");
-  set_default(spec, "serviceAccountName", "default");
-  set_default(spec, "nodeName", kNodeName);
   const std::string now = timestamp();
   json::array statuses;
   for (auto& each : containers->get_array()) {
