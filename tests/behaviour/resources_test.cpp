@@ -37,9 +37,11 @@ class Resources : public support::KubelaneFixture {
 TEST_F(Resources, idle_it_takes_less_than_ten_megabytes) {
   log_level = "info";
   ASSERT_NO_FATAL_FAILURE(start());
-  EXPECT_EQ(get("/bytes/1000").status, 200);
-  EXPECT_TRUE(eventually([&] { return kubelane().resident_bytes() < (10u << 20); }))
+  // Below what it has before it gives back what only starting needed.
+  EXPECT_TRUE(eventually([&] { return kubelane().resident_bytes() < (8u << 20); }))
       << kubelane().resident_bytes();
+  for (int i = 0; i < 100; ++i) EXPECT_EQ(get("/bytes/1000").status, 200);
+  EXPECT_LT(kubelane().resident_bytes(), 10u << 20);
 }
 #endif
 

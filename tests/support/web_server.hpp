@@ -3,6 +3,7 @@
 #pragma once
 
 #include <atomic>
+#include <csignal>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -39,6 +40,7 @@ class WebServer {
   // `names` of the certificate in OpenSSL's notation.
   explicit WebServer(Script script, const std::string& names = "IP:127.0.0.1")
       : script_(std::move(script)), authority_(make_authority("web.example.com")) {
+    std::signal(SIGPIPE, SIG_IGN);  // a client that has heard enough goes away
     const Issued server = issue_proxy(authority_, names);
     context_.reset(SSL_CTX_new(TLS_server_method()));
     require(context_ && SSL_CTX_use_certificate(context_.get(), server.certificate.get()) == 1 &&
