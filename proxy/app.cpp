@@ -1,13 +1,15 @@
 #include "proxy/app.hpp"
 
-#include <malloc.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
-
 #include <algorithm>
-#include <boost/asio/post.hpp>
 #include <csignal>
 #include <thread>
+
+#include <boost/asio/post.hpp>
+#include <malloc.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include "config/values.hpp"
 #include "proxy/http/route_path.hpp"
@@ -15,6 +17,10 @@
 #include "proxy/observe/log.hpp"
 #include "tls/context.hpp"
 #include "tls/free_lists.hpp"
+
+// The linker's names for the bounds of the program's code.
+extern "C" const char __executable_start;  // NOLINT(bugprone-reserved-identifier)
+extern "C" const char etext;
 
 namespace kubelane {
 namespace {
@@ -27,7 +33,7 @@ constexpr hours certificate_check{1};
 constexpr hours certificate_renew_before{30 * 24};
 constexpr seconds kubeconfig_retry{5};
 constexpr seconds settling_time{2};
-constexpr seconds last_moments{1};           // after the drain deadline, for proper endings
+constexpr seconds last_moments{1};                 // after the drain deadline, for proper endings
 constexpr std::size_t refusable_connections = 64;  // over the limit, to be told so
 
 // Secrets must not reach a core file; many clients need many descriptors; one heap is enough for
@@ -42,6 +48,14 @@ void prepare_process() {
     ::setrlimit(RLIMIT_NOFILE, &limit);
   }
   std::signal(SIGPIPE, SIG_IGN);
+}
+
+// Clean pages of a file only: nothing in them is lost.
+void forget_code_pages() {
+  const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const std::uintptr_t begin = reinterpret_cast<std::uintptr_t>(&__executable_start) / page * page;
+  const std::uintptr_t end = reinterpret_cast<std::uintptr_t>(&etext) / page * page;
+  ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
 }
 
 // The host that local clients dial.
@@ -252,13 +266,16 @@ void App::published(std::size_t service, const link::UpstreamSnapshotPtr& snapsh
   }
 }
 
-// Start-up (certificates, ping) needs memory that serving does not.
+// Start-up (configuration, certificates, ping) needs memory that serving does not, and code: the
+// program is one large file, of which every page that ever ran counts as ours. Unmapped, it comes
+// back from the page cache when it is wanted.
 void App::give_memory_back_later() {
   memory_timer_.expires_after(settling_time);
   memory_timer_.async_wait([](boost::system::error_code error) {
     if (error) return;
     tls::release_pooled();
     ::malloc_trim(0);
+    forget_code_pages();
   });
 }
 
@@ -283,8 +300,8 @@ bool App::write_kubeconfig(std::size_t service) {
     kube::KubeconfigCluster entry;
     entry.context = teleport_cluster + "-" + cluster.name;
     if (v2) {
-      Outcome<std::string> context = kube::expand_context_name(
-          configured.context_name_template, teleport_cluster, cluster.name);
+      Outcome<std::string> context = kube::expand_context_name(configured.context_name_template,
+                                                               teleport_cluster, cluster.name);
       if (context) entry.context = std::move(*context);
     }
     entry.server = server_url(service, cluster.name);

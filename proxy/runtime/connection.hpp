@@ -18,8 +18,8 @@ class Connection {
   Connection& operator=(const Connection&) = delete;
   ~Connection() { loop_.forget(watch_); }
 
-  // Takes a non-blocking socket. False when it cannot be registered (errno tells); it is closed
-  // then.
+  // Takes a non-blocking socket. False when it cannot be registered (errno tells): there
+  // is nothing to do then but to destroy this, which closes the socket.
   bool open(tls::UniqueFd fd, tls::WriteBatch& batch) noexcept {
     const int raw = fd.get();
     stream_.open(std::move(fd), batch);

@@ -11,7 +11,9 @@ void Deadline::unlink() noexcept {
   previous_ = next_ = nullptr;
 }
 
-DeadlineWheel::DeadlineWheel() noexcept : base_(Clock::now()) {
+// The base stands at the front edge of its slot: a slot is over when the base has passed its width.
+DeadlineWheel::DeadlineWheel() noexcept
+    : base_(Clock::time_point(Clock::now().time_since_epoch() / width * width)) {
   for (Anchor& anchor : anchors_) {
     anchor.next_ = &anchor;
     anchor.previous_ = &anchor;
@@ -25,7 +27,7 @@ std::size_t DeadlineWheel::index(Clock::time_point at) noexcept {
 void DeadlineWheel::link(Deadline& deadline, Clock::time_point slot) noexcept {
   deadline.unlink();
   const Clock::time_point horizon = base_ + width * (slots - 2);
-  deadline.slot_ = std::clamp(slot, base_ + width, horizon);
+  deadline.slot_ = std::clamp(slot, base_, horizon);
   Anchor& anchor = anchors_[index(deadline.slot_)];
   deadline.previous_ = anchor.previous_;
   deadline.next_ = &anchor;

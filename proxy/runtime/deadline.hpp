@@ -60,7 +60,7 @@ class DeadlineWheel {
   void find_next_due() noexcept;
 
   std::array<Anchor, slots> anchors_;  // circular lists
-  Clock::time_point base_;             // in the slot that advance() looks at next
+  Clock::time_point base_;             // front edge of the slot that advance() looks at next
   Clock::time_point next_due_ = Clock::time_point::max();  // nothing fires before
 };
 

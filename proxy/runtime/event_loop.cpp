@@ -137,6 +137,7 @@ void EventLoop::run() {
       runnable->run();
     }
   }
+  stopping_ = false;
 }
 
 }  // namespace kubelane::runtime

@@ -60,6 +60,7 @@ class EventLoop {
   EventLoop& operator=(const EventLoop&) = delete;
   ~EventLoop();
 
+  // Until stop(); may be called again then.
   void run();
 
   // From any thread. post() runs `work` on the loop's thread; the only door between threads.

@@ -20,11 +20,13 @@ class Readiness final : public Runnable {
   // that came since the last wait are not lost: the caller tries its sockets before it waits, and
   // an edge after that queues this object.
   auto wait(Clock::time_point deadline) noexcept {
+    expired_ = false;  // an earlier deadline may have passed while nobody waited
     loop_.deadlines().arm(deadline_, deadline);
     return Awaiter{*this};
   }
   // The same without a deadline, for waits that something else ends.
   auto wait() noexcept {
+    expired_ = false;
     deadline_.clear();
     return Awaiter{*this};
   }

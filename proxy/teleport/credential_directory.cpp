@@ -155,8 +155,9 @@ void CredentialDirectory::read() {
     Outcome<tls::IdentityPtr> made = tls::make_identity(std::move(files));
     if (made) {
       retry_delay_ = first_retry;
+      const bool healed = !problem_.empty();
       problem_.clear();
-      if ((*made)->fingerprint == fingerprint_ && kubeconfig == kubeconfig_) return;
+      if (!healed && (*made)->fingerprint == fingerprint_ && kubeconfig == kubeconfig_) return;
       fingerprint_ = (*made)->fingerprint;
       kubeconfig_ = kubeconfig;
       callbacks_.on_identity(std::move(*made), std::move(kubeconfig));

@@ -3,13 +3,14 @@
 // point. A reading that does not hold together is repeated soon; the last good identity stays.
 #pragma once
 
-#include <boost/asio/io_context.hpp>
-#include <boost/asio/posix/stream_descriptor.hpp>
-#include <boost/asio/steady_timer.hpp>
 #include <array>
 #include <chrono>
 #include <functional>
 #include <string>
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/steady_timer.hpp>
 
 #include "tls/identity.hpp"
 
@@ -19,7 +20,8 @@ namespace kubelane::teleport {
 class CredentialDirectory {
  public:
   struct Callbacks {
-    // A new, complete identity. `kubeconfig`: tbot's kubeconfig.yaml at the same time, may be empty.
+    // A new, complete identity, or the same one after a problem is over. `kubeconfig`: tbot's
+    // kubeconfig.yaml at the same time, may be empty.
     std::function<void(tls::IdentityPtr, std::string kubeconfig)> on_identity;
     // Nothing usable is there (yet); a sentence. Repeated only when the text changes.
     std::function<void(std::string)> on_problem;

@@ -1,5 +1,8 @@
 #include "proxy/teleport/ping.hpp"
 
+#include <charconv>
+#include <optional>
+
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/connect.hpp>
@@ -11,7 +14,6 @@
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/write.hpp>
 #include <boost/json.hpp>
-#include <charconv>
 
 #include "proxy/http/body.hpp"
 #include "proxy/http/head.hpp"
@@ -30,7 +32,7 @@ constexpr std::size_t max_answer_bytes = 256 * 1024;
 
 constexpr auto as_result = asio::as_tuple(asio::use_awaitable);
 
-// The body of a complete answer, de-chunked. Empty optional: more bytes are needed.
+// An answer with its body de-chunked.
 struct Answer {
   int status = 0;
   std::string body;
@@ -51,25 +53,32 @@ std::string join_chunks(std::string_view body) {
   }
 }
 
-Outcome<Answer> parse_answer(std::string_view bytes, const std::string& where) {
+// Nothing: more bytes are needed, and `ended` is false. Whoever keeps the connection open in spite
+// of `Connection: close` need not be waited for.
+Outcome<std::optional<Answer>> parse_answer(std::string_view bytes, bool ended,
+                                            const std::string& where) {
   const Failure malformed{Code::bad_head, "the answer of " + where +
                                               " to /webapi/ping is not proper HTTP; is "
                                               "proxy_server a Teleport Proxy's web address?"};
-  http::HeadParser parser;
   auto head = std::make_unique<http::ResponseHead>();
-  const http::HeadVerdict verdict = parser.response(bytes, "GET", *head);
-  if (verdict.kind != http::HeadVerdict::Kind::done) return malformed;
+  do {  // past interim answers
+    http::HeadParser parser;
+    const http::HeadVerdict verdict = parser.response(bytes, "GET", *head);
+    if (verdict.kind == http::HeadVerdict::Kind::need_more && !ended) return std::nullopt;
+    if (verdict.kind != http::HeadVerdict::Kind::done) return malformed;
+    bytes.remove_prefix(verdict.bytes);
+  } while (head->status < 200 && head->status != 101);
   Answer answer;
   answer.status = head->status;
-  std::string_view body = bytes.substr(verdict.bytes);
   http::BodyFramer framer(head->body, head->content_length);
-  const http::BodyFramer::Scan scan = framer.scan(body);
+  const http::BodyFramer::Scan scan = framer.scan(bytes);
   if (scan.bad != nullptr) return malformed;
   if (scan.trailers) framer.end_trailers();
+  if (!framer.done() && !ended) return std::nullopt;
   if (!framer.done() && !framer.end_of_stream()) return malformed;
-  body = body.substr(0, scan.bytes);
+  const std::string_view body = bytes.substr(0, scan.bytes);
   answer.body = head->body == http::BodyKind::chunked ? join_chunks(body) : std::string(body);
-  return answer;
+  return std::optional(std::move(answer));
 }
 
 // Text of Teleport's error JSON (DP 5.3), or nothing.
@@ -105,44 +114,45 @@ asio::awaitable<Outcome<PingReply>> exchange(PingOptions options) {
   ssl::stream<tcp::socket> stream(std::move(socket), context);
   if (!tls::set_expected_peer(stream.native_handle(), options.address.host))
     co_return Failure{Code::config, "proxy_server " + where + " is not a usable name"};
-  auto [handshake_error] =
-      co_await stream.async_handshake(ssl::stream_base::client, as_result);
+  auto [handshake_error] = co_await stream.async_handshake(ssl::stream_base::client, as_result);
   if (handshake_error) {
     const long verify = SSL_get_verify_result(stream.native_handle());
     if (verify != X509_V_OK)
-      co_return Failure{
-          Code::tls_untrusted,
-          "the web certificate of proxy_server " + where + " does not verify (" +
-              X509_verify_cert_error_string(verify) +
-              "); if it is signed by a private CA, name its file in proxy_ca"};
-    co_return Failure{Code::tls_handshake, "no TLS with proxy_server " + where + ": " +
-                                               handshake_error.message()};
+      co_return Failure{Code::tls_untrusted,
+                        "the web certificate of proxy_server " + where + " does not verify (" +
+                            X509_verify_cert_error_string(verify) +
+                            "); if it is signed by a private CA, name its file in proxy_ca"};
+    co_return Failure{Code::tls_handshake,
+                      "no TLS with proxy_server " + where + ": " + handshake_error.message()};
   }
-  const std::string request = "GET /webapi/ping HTTP/1.1\r\nHost: " +
-                              to_string(options.address, 443) +
-                              "\r\nUser-Agent: kubelane/" KUBELANE_VERSION
-                              "\r\nAccept: application/json\r\nConnection: close\r\n\r\n";
+  const std::string request =
+      "GET /webapi/ping HTTP/1.1\r\nHost: " + to_string(options.address, 443) +
+      "\r\nUser-Agent: kubelane/" KUBELANE_VERSION
+      "\r\nAccept: application/json\r\nConnection: close\r\n\r\n";
   auto [write_error, written] =
       co_await asio::async_write(stream, asio::buffer(request), as_result);
   std::string bytes;
-  bool complete = false;
+  std::optional<Answer> answer;
   error_code read_error = write_error;
-  while (!read_error && !complete) {
+  while (!answer) {
     char block[8192];
-    auto [error, got] = co_await stream.async_read_some(asio::buffer(block), as_result);
-    read_error = error;
-    bytes.append(block, got);
+    if (!read_error) {
+      auto [error, got] = co_await stream.async_read_some(asio::buffer(block), as_result);
+      read_error = error;
+      bytes.append(block, got);
+    }
     if (bytes.size() > max_answer_bytes)
       co_return Failure{Code::bad_body, "the answer of " + where +
                                             " to /webapi/ping is too large; is it a Teleport "
                                             "Proxy?"};
-    complete = read_error.failed();
+    if (read_error && bytes.empty())
+      co_return Failure{
+          Code::reset,
+          "proxy_server " + where + " closed the connection without an answer to /webapi/ping"};
+    Outcome<std::optional<Answer>> parsed = parse_answer(bytes, read_error.failed(), where);
+    if (!parsed) co_return parsed.error();
+    answer = std::move(*parsed);
   }
-  if (bytes.empty())
-    co_return Failure{Code::reset, "proxy_server " + where +
-                                       " closed the connection without an answer to /webapi/ping"};
-  Outcome<Answer> answer = parse_answer(bytes, where);
-  if (!answer) co_return answer.error();
   if (answer->status != 200)
     co_return Failure{Code::refused, "proxy_server " + where + " answered /webapi/ping with " +
                                          std::to_string(answer->status) +

@@ -1,11 +1,11 @@
 #include "proxy/teleport/target.hpp"
 
-#include <arpa/inet.h>
-#include <yaml-cpp/yaml.h>
-
 #include <array>
-#include <boost/json.hpp>
 #include <charconv>
+
+#include <arpa/inet.h>
+#include <boost/json.hpp>
+#include <yaml-cpp/yaml.h>
 
 #include "proxy/http/route_path.hpp"
 
@@ -17,10 +17,15 @@ namespace json = boost::json;
 constexpr std::uint16_t web_port = 443;
 constexpr std::uint16_t kube_port = 3026;
 
-bool is_ip_literal(const std::string& host) {
+// A zone (%eth0) may follow.
+bool is_ipv6(std::string_view host) {
   in6_addr address{};
-  return ::inet_pton(AF_INET, host.c_str(), &address) == 1 ||
-         ::inet_pton(AF_INET6, host.c_str(), &address) == 1;
+  return ::inet_pton(AF_INET6, std::string(host.substr(0, host.find('%'))).c_str(), &address) == 1;
+}
+
+bool is_ip_literal(const std::string& host) {
+  in_addr address{};
+  return ::inet_pton(AF_INET, host.c_str(), &address) == 1 || is_ipv6(host);
 }
 
 std::string text_at(const json::object& object, std::string_view key) {
@@ -55,11 +60,14 @@ bool parse_host_port(std::string_view text, std::uint16_t default_port, HostPort
     if (!rest.empty() && rest.front() != ':') return false;
     port = rest.empty() ? rest : rest.substr(1);
     if (!rest.empty() && port.empty()) return false;
+    if (!is_ipv6(host)) return false;
   } else if (const std::size_t colon = text.find(':'); colon != std::string_view::npos) {
     if (text.find(':', colon + 1) == std::string_view::npos) {
       host = text.substr(0, colon);
       port = text.substr(colon + 1);
       if (port.empty()) return false;
+    } else if (!is_ipv6(host)) {
+      return false;
     }
   }
   if (host.empty()) return false;
@@ -78,8 +86,8 @@ bool parse_host_port(std::string_view text, std::uint16_t default_port, HostPort
 }
 
 std::string to_string(const HostPort& address, std::uint16_t hidden_port) {
-  std::string text = address.host.find(':') == std::string::npos ? address.host
-                                                                 : "[" + address.host + "]";
+  std::string text =
+      address.host.find(':') == std::string::npos ? address.host : "[" + address.host + "]";
   if (address.port != hidden_port) text += ":" + std::to_string(address.port);
   return text;
 }
@@ -91,15 +99,17 @@ Outcome<PingReply> parse_ping(std::string_view body) {
   const json::value value = json::parse(body, error, {}, options);
   const json::object* root = error ? nullptr : value.if_object();
   if (root == nullptr)
-    return Failure{Code::bad_body, "the reply to /webapi/ping is not JSON; is proxy_server a "
-                                   "Teleport Proxy?"};
+    return Failure{Code::bad_body,
+                   "the reply to /webapi/ping is not JSON; is proxy_server a "
+                   "Teleport Proxy?"};
   PingReply reply;
   reply.cluster_name = text_at(*root, "cluster_name");
   reply.server_version = text_at(*root, "server_version");
   const json::object* proxy = object_at(*root, "proxy");
   if (proxy == nullptr)
-    return Failure{Code::bad_body, "the reply to /webapi/ping has no proxy settings; is "
-                                   "proxy_server a Teleport Proxy?"};
+    return Failure{Code::bad_body,
+                   "the reply to /webapi/ping has no proxy settings; is "
+                   "proxy_server a Teleport Proxy?"};
   reply.tls_routing = true_at(*proxy, "tls_routing_enabled", false);
   if (const json::object* ssh = object_at(*proxy, "ssh"))
     reply.web_public_addr = text_at(*ssh, "public_addr");
@@ -116,7 +126,8 @@ bool supports_path_routing(std::string_view version) {
   if (version.starts_with('v')) version.remove_prefix(1);
   for (std::size_t i = 0; i < since.size(); ++i) {
     unsigned part = 0;
-    const auto [end, error] = std::from_chars(version.data(), version.data() + version.size(), part);
+    const auto [end, error] =
+        std::from_chars(version.data(), version.data() + version.size(), part);
     if (error != std::errc()) return false;
     version.remove_prefix(static_cast<std::size_t>(end - version.data()));
     if (part != since[i]) return part > since[i];
@@ -156,9 +167,9 @@ Outcome<link::UpstreamTarget> choose_target(const PingReply& reply, const HostPo
     target.server_name = address.host;
   } else if (!reply.kube_listen_addr.empty()) {
     HostPort listen;
-    const std::string text =
-        reply.kube_listen_addr.starts_with(':') ? "0.0.0.0" + reply.kube_listen_addr
-                                                : reply.kube_listen_addr;
+    const std::string text = reply.kube_listen_addr.starts_with(':')
+                                 ? "0.0.0.0" + reply.kube_listen_addr
+                                 : reply.kube_listen_addr;
     if (!parse_host_port(text, kube_port, listen))
       return no_address("the Proxy announces an unusable Kubernetes listen address \"" +
                         reply.kube_listen_addr.substr(0, 200) + "\"");
@@ -166,7 +177,8 @@ Outcome<link::UpstreamTarget> choose_target(const PingReply& reply, const HostPo
     target.server_name = address.host;
   } else {
     return no_address(
-        "the Proxy announces no Kubernetes address (neither TLS routing nor a kube address); enable "
+        "the Proxy announces no Kubernetes address (neither TLS routing nor a kube address); "
+        "enable "
         "Kubernetes access on the Teleport Proxy");
   }
   target.host = address.host;
@@ -196,7 +208,8 @@ Outcome<link::UpstreamTarget> target_from_kubeconfig(const std::string& yaml) {
       target.authority = to_string(address, web_port);
       target.path_routing = http::parse_teleport_prefix(path).has_value();
       const YAML::Node name = cluster["tls-server-name"];
-      target.server_name = name && name.IsScalar() ? name.Scalar() : address.host;
+      target.server_name =
+          name && name.IsScalar() && !name.Scalar().empty() ? name.Scalar() : address.host;
       return target;
     }
   } catch (const YAML::Exception&) {

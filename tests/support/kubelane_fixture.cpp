@@ -51,6 +51,18 @@ void read_server(const std::string& url, LocalEndpoint& endpoint) {
 
 }  // namespace
 
+LocalEndpoint read_endpoint(const std::filesystem::path& kubeconfig) {
+  const std::string yaml = file_text(kubeconfig);
+  LocalEndpoint endpoint;
+  read_server(yaml_value(yaml, "server"), endpoint);
+  endpoint.kubeconfig_path = kubeconfig;
+  endpoint.ca_pem = decoded(yaml, "certificate-authority-data");
+  endpoint.token = yaml_value(yaml, "token");
+  endpoint.client_certificate_pem = decoded(yaml, "client-certificate-data");
+  endpoint.client_key_pem = decoded(yaml, "client-key-data");
+  return endpoint;
+}
+
 void KubelaneFixture::start() {
   start_lab();
   write_credentials();
@@ -112,14 +124,9 @@ void KubelaneFixture::wait_ready(std::size_t from) {
     const boost::json::value line = boost::json::parse(lines[i], not_json);
     if (not_json || !line.is_object() || !line.as_object().contains("message")) continue;
     if (line.at("message") != "ready") continue;
-    LocalEndpoint endpoint;
+    LocalEndpoint endpoint =
+        read_endpoint(boost::json::value_to<std::string>(line.at("kubeconfig")));
     read_server(boost::json::value_to<std::string>(line.at("server")), endpoint);
-    endpoint.kubeconfig_path = boost::json::value_to<std::string>(line.at("kubeconfig"));
-    const std::string yaml = file_text(endpoint.kubeconfig_path);
-    endpoint.ca_pem = decoded(yaml, "certificate-authority-data");
-    endpoint.token = yaml_value(yaml, "token");
-    endpoint.client_certificate_pem = decoded(yaml, "client-certificate-data");
-    endpoint.client_key_pem = decoded(yaml, "client-key-data");
     endpoints_[boost::json::value_to<std::string>(line.at("cluster"))] = endpoint;
   }
 }

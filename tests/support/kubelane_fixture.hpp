@@ -38,6 +38,9 @@ struct LocalEndpoint {
   std::string host_header() const { return host + ":" + std::to_string(port); }
 };
 
+// The first cluster of a kubeconfig that kubelane wrote, for tests that cannot wait for readiness.
+LocalEndpoint read_endpoint(const std::filesystem::path& kubeconfig);
+
 // Use: set `proxy_options`, `kind`, `more_yaml` … in the test, then start(), or the pieces of it.
 class KubelaneFixture : public ::testing::Test {
  protected:

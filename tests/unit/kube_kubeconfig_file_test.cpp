@@ -9,6 +9,7 @@
 #include <gtest/gtest.h>
 #include <sys/acl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "proxy/kube/kubeconfig.hpp"
@@ -295,13 +296,43 @@ TEST_F(WriteKubeconfig, acls_off_ignores_readers) {
   EXPECT_EQ(mode_of(file()), 0600u);
 }
 
+// The kernel's own directories refuse new files to everybody, root too.
 TEST_F(WriteKubeconfig, a_directory_that_cannot_be_written_says_so) {
-  if (::geteuid() == 0) GTEST_SKIP() << "root may write everywhere";
+  destination_.path = "/proc/self/fdinfo";
+  destination_.symlinks = Destination::Symlinks::insecure;
+  std::string message = failure();
+  EXPECT_NE(message.find("cannot write the kubeconfig"), std::string::npos) << message;
+  EXPECT_NE(message.find("make the directory writable"), std::string::npos) << message;
+  EXPECT_NE(message.find("/proc/self/fdinfo"), std::string::npos) << message;
+  destination_.path += "/below";
+  message = failure();
+  EXPECT_NE(message.find("cannot create /proc/self/fdinfo/below"), std::string::npos) << message;
+}
+
+// As an ordinary user, in a process of its own when the tests run as root.
+TEST_F(WriteKubeconfig, a_directory_that_its_owner_may_not_write_says_so) {
   fs::create_directory(destination_.path);
   ::chmod(destination_.path.c_str(), 0500);
-  EXPECT_NE(failure().find("make the directory writable"), std::string::npos);
-  destination_.path += "/below";
-  EXPECT_NE(failure().find("cannot create"), std::string::npos);
+  const auto check = [this](uid_t user) {
+    if (user != ::geteuid() &&
+        (::chown(destination_.path.c_str(), user, static_cast<gid_t>(-1)) != 0 ||
+         ::seteuid(user) != 0))
+      return 3;
+    if (failure().find("make the directory writable") == std::string::npos) return 1;
+    destination_.path += "/below";
+    return failure().find("cannot create") == std::string::npos ? 2 : 0;
+  };
+  if (::geteuid() != 0) {
+    EXPECT_EQ(check(::geteuid()), 0);
+    return;
+  }
+  ::chmod(top_.c_str(), 0711);
+  const pid_t child = ::fork();
+  if (child == 0) ::_exit(check(4711));
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_TRUE(WIFEXITED(status));
+  EXPECT_EQ(WEXITSTATUS(status), 0);
 }
 
 }  // namespace
