@@ -20,7 +20,15 @@
 namespace kubelane::tls {
 namespace {
 
-constexpr unsigned char alpn_http1[] = {8, 'h', 't', 't', 'p', '/', '1', '.', '1'};
+// ALPN lists: each name with its length before it (RFC 7301 section 3.1).
+constexpr std::string_view alpn_both = "\x02h2\x08http/1.1";
+constexpr std::string_view alpn_http2 = alpn_both.substr(0, 3);
+constexpr std::string_view alpn_http1 = alpn_both.substr(3);
+
+int http2_index() {
+  static const int index = SSL_get_ex_new_index(0, nullptr, nullptr, nullptr, nullptr);
+  return index;
+}
 
 bool cpu_has_aes() {
 #if defined(__x86_64__) || defined(__i386__)
@@ -65,19 +73,29 @@ bool apply_policy(SSL_CTX* context) {
   return true;
 }
 
-int choose_alpn(SSL*, const unsigned char** chosen, unsigned char* length,
-                const unsigned char* offered, unsigned int offered_length, void*) {
+// Finds `wanted`, a list of one, in what the client offered.
+const unsigned char* find_protocol(std::string_view wanted, const unsigned char* offered,
+                                   unsigned int offered_length) {
   for (unsigned int at = 0; at < offered_length;) {
     const unsigned int size = offered[at];
     if (at + 1 + size > offered_length) break;
-    if (size == alpn_http1[0] && std::memcmp(offered + at + 1, alpn_http1 + 1, size) == 0) {
-      *chosen = offered + at + 1;
-      *length = offered[at];
-      return SSL_TLSEXT_ERR_OK;
-    }
+    if (size + 1 == wanted.size() && std::memcmp(offered + at, wanted.data(), wanted.size()) == 0)
+      return offered + at;
     at += 1 + size;
   }
-  return SSL_TLSEXT_ERR_ALERT_FATAL;
+  return nullptr;
+}
+
+int choose_alpn(SSL* ssl, const unsigned char** chosen, unsigned char* length,
+                const unsigned char* offered, unsigned int offered_length, void*) {
+  const unsigned char* found = nullptr;
+  if (SSL_get_ex_data(ssl, http2_index()) != nullptr)
+    found = find_protocol(alpn_http2, offered, offered_length);
+  if (found == nullptr) found = find_protocol(alpn_http1, offered, offered_length);
+  if (found == nullptr) return SSL_TLSEXT_ERR_ALERT_FATAL;
+  *chosen = found + 1;
+  *length = *found;
+  return SSL_TLSEXT_ERR_OK;
 }
 
 // Whether `directory` has certificates under the hash of their names, as OpenSSL looks them up.
@@ -122,8 +140,6 @@ Outcome<ContextPtr> make_upstream_context() {
   SSL_CTX_set_mode(context.get(), SSL_MODE_NO_AUTO_CHAIN);  // one certificate only (DP 2.4)
   // A given CA is a root whether or not it signed itself.
   X509_VERIFY_PARAM_set_flags(SSL_CTX_get0_param(context.get()), X509_V_FLAG_PARTIAL_CHAIN);
-  if (SSL_CTX_set_alpn_protos(context.get(), alpn_http1, sizeof alpn_http1) != 0)
-    return tls_failure("TLS client set-up");
   return context;
 }
 
@@ -181,6 +197,24 @@ Outcome<ContextPtr> make_web_context(const std::string& ca_file, bool insecure) 
                                      "; it must be a readable PEM file"};
   }
   return context;
+}
+
+bool offer_protocols(SSL* ssl, bool http2, bool http1) {
+  const std::string_view list = http2 && http1 ? alpn_both : http2 ? alpn_http2 : alpn_http1;
+  return SSL_set_alpn_protos(ssl, reinterpret_cast<const unsigned char*>(list.data()),
+                             static_cast<unsigned int>(list.size())) == 0;
+}
+
+void allow_http2(SSL* ssl, bool allowed) {
+  static char yes;
+  SSL_set_ex_data(ssl, http2_index(), allowed ? &yes : nullptr);
+}
+
+bool chose_http2(const SSL* ssl) {
+  const unsigned char* chosen = nullptr;
+  unsigned int length = 0;
+  SSL_get0_alpn_selected(ssl, &chosen, &length);
+  return length + 1 == alpn_http2.size() && std::memcmp(chosen, alpn_http2.data() + 1, length) == 0;
 }
 
 bool set_expected_peer(SSL* ssl, const std::string& name) {

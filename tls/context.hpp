@@ -11,18 +11,27 @@ namespace kubelane::tls {
 
 // Client context toward the Proxy's Kubernetes listener, without identity: TLS 1.2 at least,
 // AES-128-GCM first where the CPU has AES, verification on, client session cache through
-// callbacks only (session_cache.hpp), traffic secrets for the record layer, ALPN http/1.1.
+// callbacks only (session_cache.hpp), traffic secrets for the record layer. ALPN is said per
+// connection: offer_protocols().
 Outcome<ContextPtr> make_upstream_context();
 
 // Server context of the local listeners. `certificate_pem`: leaf then CA; `client_ca_pem`: when not
 // empty, a client certificate signed by it is required (mtls). Tickets on, no session cache.
-// ALPN: picks http/1.1; a client that offers only others is refused (no_application_protocol).
+// ALPN: picks h2 where allow_http2() permits it, else http/1.1; a client that offers only others is
+// refused (no_application_protocol).
 Outcome<ContextPtr> make_local_context(std::string_view certificate_pem, std::string_view key_pem,
                                        std::string_view client_ca_pem);
 
 // Client context for the Proxy's web address (ping): system roots, or `ca_file` alone, or no
 // verification when `insecure`.
 Outcome<ContextPtr> make_web_context(const std::string& ca_file, bool insecure);
+
+// Client side: what to offer. False when OpenSSL refuses.
+bool offer_protocols(SSL* ssl, bool http2, bool http1);
+// Server side of a local context, before the handshake.
+void allow_http2(SSL* ssl, bool allowed);
+// After the handshake.
+bool chose_http2(const SSL* ssl);
 
 // Sets the name to verify and SNI on a connection; an IP literal is verified as an IP SAN and sent
 // without SNI (data-path spec 2.2). False when OpenSSL refuses the name.

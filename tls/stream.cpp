@@ -141,7 +141,7 @@ void Stream::open(UniqueFd fd, WriteBatch& batch) noexcept {
   batch_ = &batch;
 }
 
-bool Stream::serve_tls(SSL_CTX* context) {
+bool Stream::serve_tls(SSL_CTX* context, Alpn alpn) {
   tls_ = server_ = true;
   ssl_.reset(SSL_new(context));
   if (!ssl_ || !attach_bio(ssl_.get(), this)) {
@@ -150,14 +150,17 @@ bool Stream::serve_tls(SSL_CTX* context) {
   }
   secrets_ = std::make_unique<TrafficSecrets>();
   TrafficSecrets::attach(ssl_.get(), secrets_.get());
+  allow_http2(ssl_.get(), alpn != Alpn::http1);
   SSL_set_accept_state(ssl_.get());
   return true;
 }
 
-bool Stream::connect_tls(SSL_CTX* context, const std::string& server_name, SessionCache* sessions) {
+bool Stream::connect_tls(SSL_CTX* context, const std::string& server_name, SessionCache* sessions,
+                         Alpn alpn) {
   tls_ = true;
   ssl_.reset(SSL_new(context));
-  if (!ssl_ || !attach_bio(ssl_.get(), this) || !set_expected_peer(ssl_.get(), server_name)) {
+  if (!ssl_ || !attach_bio(ssl_.get(), this) || !set_expected_peer(ssl_.get(), server_name) ||
+      !offer_protocols(ssl_.get(), alpn != Alpn::http1, alpn != Alpn::http2)) {
     clear_errors();
     return false;
   }
@@ -324,6 +327,7 @@ Step Stream::handshake() noexcept {
 Step Stream::finish_handshake() noexcept {
   handshake_done_ = true;
   resumed_ = SSL_session_reused(ssl_.get()) == 1;
+  http2_ = chose_http2(ssl_.get());
   const bool tls13 = SSL_version(ssl_.get()) == TLS1_3_VERSION;
   // What a TLS 1.3 server sends behind a complete handshake is its ticket, sealed with the traffic
   // keys; nobody waits for it.

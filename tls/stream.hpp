@@ -28,6 +28,9 @@ struct Step {
   Error error{};  // failed: why. eof: code eof when TLS ended without close_notify, else internal
 };
 
+// Which protocols a connection offers (client) or may choose (server) by ALPN.
+enum class Alpn : std::uint8_t { http1, http2, any };
+
 // Owns: the socket, the SSL object or the record layer, ciphertext that a short send left over or
 // that is not a whole record yet.
 // Thread: its worker. Ends when: destroyed (the socket is closed without further bytes), or
@@ -42,12 +45,13 @@ class Stream {
 
   // Takes the socket, which must be non-blocking. Plain until one of the two below.
   void open(UniqueFd fd, WriteBatch& batch) noexcept;
-  // TLS server side with a local context. False when out of memory.
-  bool serve_tls(SSL_CTX* context);
+  // TLS server side with a local context. False when out of memory. `alpn` any: h2 before http/1.1.
+  bool serve_tls(SSL_CTX* context, Alpn alpn = Alpn::http1);
   // TLS client side: verifies `server_name`, offers a session of `sessions` for resumption and
   // gives new ones to it; `sessions` must outlive the stream or be detached. False when OpenSSL
   // refuses.
-  bool connect_tls(SSL_CTX* context, const std::string& server_name, SessionCache* sessions);
+  bool connect_tls(SSL_CTX* context, const std::string& server_name, SessionCache* sessions,
+                   Alpn alpn = Alpn::http1);
   void detach_sessions() noexcept;
 
   // moved: complete. Plain streams are complete at once.
@@ -75,6 +79,8 @@ class Stream {
   bool is_open() const noexcept { return state_.fd >= 0; }
   bool is_tls() const noexcept { return tls_; }
   bool resumed() const noexcept { return resumed_; }
+  // HTTP/2 was chosen in the handshake.
+  bool is_http2() const noexcept { return http2_; }
   // Our record layer moves the bytes, not OpenSSL. For tests.
   bool own_records() const noexcept { return records_ != nullptr; }
   // Plaintext or ciphertext that was received but not yet read() may be waiting.
@@ -127,6 +133,7 @@ class Stream {
   bool tls_ = false;
   bool server_ = false;
   bool resumed_ = false;
+  bool http2_ = false;
   bool handshake_done_ = false;
   bool has_later_ = false;
   bool notify_received_ = false;

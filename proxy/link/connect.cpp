@@ -1,10 +1,10 @@
 #include "proxy/link/connect.hpp"
 
+#include <cerrno>
+
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
-
-#include <cerrno>
 
 namespace kubelane::link {
 namespace {
@@ -38,13 +38,13 @@ runtime::Task<Result<UpstreamConnectionPtr>> connect(runtime::Readiness& readine
                                                      UpstreamSnapshotPtr snapshot,
                                                      std::shared_ptr<tls::SessionCache> sessions,
                                                      const Timeouts& timeouts,
-                                                     std::size_t first_address) {
+                                                     std::size_t first_address, tls::Alpn alpn) {
   Error last{Code::dns, Side::upstream, Retry::yes, 0, "connect"};
   const std::size_t count = snapshot->addresses.size();
   for (std::size_t i = 0; i < count; ++i) {
     const SocketAddress& address = snapshot->addresses[(first_address + i) % count];
-    tls::UniqueFd fd(::socket(address.storage.ss_family,
-                              SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_TCP));
+    tls::UniqueFd fd(::socket(address.storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC,
+                              IPPROTO_TCP));
     if (!fd) {
       last = {Code::overloaded, Side::self, Retry::no, errno, "socket"};
       continue;
@@ -87,7 +87,7 @@ runtime::Task<Result<UpstreamConnectionPtr>> connect(runtime::Readiness& readine
     connection->socket().broken = false;
     tls::Stream& stream = connection->stream();
     if (!stream.connect_tls(snapshot->identity->context.get(), snapshot->target.server_name,
-                            sessions.get())) {
+                            sessions.get(), alpn)) {
       last = {Code::internal, Side::self, Retry::no, 0, "TLS set-up"};
       continue;
     }

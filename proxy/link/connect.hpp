@@ -27,14 +27,12 @@ using UpstreamConnectionPtr = std::unique_ptr<UpstreamConnection>;
 
 // Tries the snapshot's addresses in order; `first_address` (modulo their count) goes first. TCP and
 // TLS each have a deadline per address. The snapshot must have an identity and addresses. The
-// result's sink is `readiness`.
-// Errors: refused, timeout, tls_handshake, tls_untrusted, tls_peer, reset, eof; Retry::yes, since no
-// byte of a request was sent.
-runtime::Task<Result<UpstreamConnectionPtr>> connect(runtime::Readiness& readiness,
-                                                     tls::WriteBatch& batch,
-                                                     UpstreamSnapshotPtr snapshot,
-                                                     std::shared_ptr<tls::SessionCache> sessions,
-                                                     const Timeouts& timeouts,
-                                                     std::size_t first_address);
+// result's sink is `readiness`. `alpn`: what to offer; the result's stream tells what was chosen.
+// Errors: refused, timeout, tls_handshake, tls_untrusted, tls_peer, reset, eof; Retry::yes, since
+// no byte of a request was sent.
+runtime::Task<Result<UpstreamConnectionPtr>> connect(
+    runtime::Readiness& readiness, tls::WriteBatch& batch, UpstreamSnapshotPtr snapshot,
+    std::shared_ptr<tls::SessionCache> sessions, const Timeouts& timeouts,
+    std::size_t first_address, tls::Alpn alpn = tls::Alpn::http1);
 
 }  // namespace kubelane::link

@@ -199,7 +199,7 @@ TEST(UpstreamContext, RefusesNamesThatWouldTurnVerificationOff) {
   EXPECT_FALSE(set_expected_peer(ssl.get(), std::string("teleport.example.com\0.evil", 26)));
 }
 
-TEST(UpstreamContext, OffersHttp11AndNeedsTls12) {
+TEST(UpstreamContext, OffersWhatTheConnectionAsksForAndNeedsTls12) {
   const IdentityPtr identity = world().identity(world().host_ca.pem());
   const ContextPtr context = proxy_context(world().proxy);
   static std::string offered;
@@ -216,8 +216,16 @@ TEST(UpstreamContext, OffersHttp11AndNeedsTls12) {
       nullptr);
   Pair pair(identity->context.get(), context.get());
   ASSERT_TRUE(set_expected_peer(pair.client.get(), kube_name));
+  ASSERT_TRUE(offer_protocols(pair.client.get(), false, true));
   ASSERT_TRUE(pair.handshake()) << pair.error;
   EXPECT_EQ(offered, "\x08http/1.1");
+  EXPECT_FALSE(chose_http2(pair.client.get()));
+  Pair both(identity->context.get(), context.get());
+  ASSERT_TRUE(set_expected_peer(both.client.get(), kube_name));
+  ASSERT_TRUE(offer_protocols(both.client.get(), true, true));
+  ASSERT_TRUE(both.handshake()) << both.error;
+  EXPECT_EQ(offered, "\x02h2\x08http/1.1");
+  EXPECT_TRUE(chose_http2(both.client.get()));
   EXPECT_EQ(SSL_version(pair.client.get()), TLS1_3_VERSION);
 
   const ContextPtr legacy = proxy_context(world().proxy);
