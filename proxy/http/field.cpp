@@ -100,6 +100,44 @@ FieldId identify(std::string_view name) noexcept {
   return family(name);
 }
 
+bool is_hop_by_hop(FieldId id) noexcept {
+  switch (id) {
+    case FieldId::connection:
+    case FieldId::http2_settings:
+    case FieldId::keep_alive:
+    case FieldId::proxy_connection:
+    case FieldId::proxy_authenticate:
+    case FieldId::proxy_authorization:
+    case FieldId::proxy_other:
+    case FieldId::te:
+    case FieldId::upgrade:
+      return true;
+    default:
+      return false;
+  }
+}
+
+bool may_be_trailer(FieldId id, Direction direction) noexcept {
+  if (is_hop_by_hop(id) || id == FieldId::transfer_encoding || id == FieldId::content_length ||
+      id == FieldId::trailer || id == FieldId::host)
+    return false;
+  if (direction == Direction::response) return true;
+  switch (id) {
+    case FieldId::authorization:
+    case FieldId::content_type:
+    case FieldId::cookie:
+    case FieldId::expect:
+    case FieldId::impersonate:
+    case FieldId::impersonate_group:
+    case FieldId::impersonate_user:
+    case FieldId::teleport:
+    case FieldId::x_forwarded:
+      return false;
+    default:
+      return true;
+  }
+}
+
 bool iequals(std::string_view left, std::string_view right) noexcept {
   if (left.size() != right.size()) return false;
   for (std::size_t i = 0; i < left.size(); ++i)

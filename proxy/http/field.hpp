@@ -51,6 +51,15 @@ using Fields = std::span<const Field>;
 // Case-insensitive look-up of a field name.
 FieldId identify(std::string_view name) noexcept;
 
+// Fields that mean one connection only (RFC 9110 section 7.6.1), proxy authentication with them.
+bool is_hop_by_hop(FieldId id) noexcept;
+
+// Whether a field may pass in a trailer section. In requests, fields that must not travel in a
+// trailer or must not leave us may not: Authorization, Teleport-*, Impersonate-*, X-Forwarded-*,
+// framing, routing and hop-by-hop fields. Responses: framing and hop-by-hop fields.
+enum class Direction : bool { request, response };
+bool may_be_trailer(FieldId id, Direction direction) noexcept;
+
 // ASCII case-insensitive equality.
 bool iequals(std::string_view left, std::string_view right) noexcept;
 

@@ -5,67 +5,14 @@
 
 #include <llhttp.h>
 
+#include "proxy/http/syntax.hpp"
+
 namespace kubelane::http {
 namespace {
 
 using Kind = HeadVerdict::Kind;
 
 HeadVerdict bad(const char* reason) noexcept { return {Kind::bad, 0, reason}; }
-
-constexpr std::array<bool, 256> make_table(std::string_view extra) {
-  std::array<bool, 256> table{};
-  for (int c = 'a'; c <= 'z'; ++c) table[static_cast<std::size_t>(c)] = true;
-  for (int c = 'A'; c <= 'Z'; ++c) table[static_cast<std::size_t>(c)] = true;
-  for (int c = '0'; c <= '9'; ++c) table[static_cast<std::size_t>(c)] = true;
-  for (const char c : extra) table[static_cast<unsigned char>(c)] = true;
-  return table;
-}
-// RFC 9110 section 5.6.2.
-constexpr std::array<bool, 256> token_table = make_table("!#$%&'*+-.^_`|~");
-// What a host name, an IP literal and a port consist of (RFC 3986 section 3.2.2), without user
-// information and list separators.
-constexpr std::array<bool, 256> host_table = make_table("-._~%[]:");
-
-bool consists_of(const std::array<bool, 256>& table, std::string_view text) noexcept {
-  for (const char c : text)
-    if (!table[static_cast<unsigned char>(c)]) return false;
-  return !text.empty();
-}
-
-bool is_token(std::string_view text) noexcept { return consists_of(token_table, text); }
-
-// A field value: visible ASCII, obs-text, space and tab (RFC 9110 section 5.5).
-bool is_value_byte(char c) noexcept {
-  const auto byte = static_cast<unsigned char>(c);
-  return (byte >= 0x20 && byte != 0x7f) || byte == '\t';
-}
-
-bool is_value(std::string_view text) noexcept {
-  // Eight bytes at a time: values are most of a head. A tab only leads to the slow path.
-  constexpr std::uint64_t ones = 0x0101010101010101;
-  constexpr std::uint64_t high = 0x8080808080808080;
-  std::size_t at = 0;
-  for (; at + 8 <= text.size(); at += 8) {
-    std::uint64_t word;
-    std::memcpy(&word, text.data() + at, 8);
-    const std::uint64_t control = (word - 0x20 * ones) & ~word;
-    const std::uint64_t del = word ^ (0x7f * ones);
-    if (((control | ((del - ones) & ~del)) & high) == 0) continue;
-    for (std::size_t i = at; i < at + 8; ++i)
-      if (!is_value_byte(text[i])) return false;
-  }
-  for (; at < text.size(); ++at)
-    if (!is_value_byte(text[at])) return false;
-  return true;
-}
-
-bool is_target(std::string_view text) noexcept {
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte <= 0x20 || byte >= 0x7f || byte == '#') return false;
-  }
-  return !text.empty();
-}
 
 // RFC 9112 section 2.3.
 bool is_version(std::string_view text) noexcept {
@@ -286,7 +233,7 @@ HeadVerdict HeadParser::request(std::string_view buffer, RequestHead& head) noex
     }
   }
   if (host == nullptr) return bad("Host is missing");
-  if (!consists_of(host_table, host->value)) return bad("malformed Host");
+  if (!is_authority(host->value)) return bad("malformed Host");
   head.authority = host->value;
 
   std::string_view path = head.target;

@@ -109,23 +109,6 @@ bool collect_nominated(Fields fields, Nominated& nominated) noexcept {
   return true;
 }
 
-bool hop_by_hop(FieldId id) noexcept {
-  switch (id) {
-    case FieldId::connection:
-    case FieldId::http2_settings:
-    case FieldId::keep_alive:
-    case FieldId::proxy_connection:
-    case FieldId::proxy_authenticate:
-    case FieldId::proxy_authorization:
-    case FieldId::proxy_other:
-    case FieldId::te:
-    case FieldId::upgrade:
-      return true;
-    default:
-      return false;
-  }
-}
-
 }  // namespace
 
 Result<std::size_t> write_request_head(const RequestHead& head, const RequestEdits& edits,
@@ -165,7 +148,7 @@ Result<std::size_t> write_request_head(const RequestHead& head, const RequestEdi
         if (head.upgrade) to.received(field);
         break;
       default:
-        if (!hop_by_hop(field.id)) to.received(field);
+        if (!is_hop_by_hop(field.id)) to.received(field);
         break;
     }
   }
@@ -201,7 +184,7 @@ Result<std::size_t> write_response_head(const ResponseHead& head, const Response
   to.put("\r\n");
   for (const Field& field : head.fields()) {
     if (!switching) {
-      if (hop_by_hop(field.id) || field.id == FieldId::alt_svc ||
+      if (is_hop_by_hop(field.id) || field.id == FieldId::alt_svc ||
           field.id == FieldId::strict_transport_security)
         continue;
       const bool framing =
@@ -238,14 +221,7 @@ Result<void> write_trailers(std::string_view section, Direction direction, std::
       if ((byte < 0x20 && byte != '\t') || byte == 0x7f) return malformed;
     }
     const FieldId id = identify(field_name);
-    bool drop = hop_by_hop(id) || id == FieldId::transfer_encoding ||
-                id == FieldId::content_length || id == FieldId::trailer || id == FieldId::host;
-    if (direction == Direction::request) {
-      drop = drop || id == FieldId::authorization || id == FieldId::teleport ||
-             id == FieldId::impersonate || id == FieldId::impersonate_user ||
-             id == FieldId::impersonate_group || id == FieldId::x_forwarded ||
-             id == FieldId::cookie || id == FieldId::content_type || id == FieldId::expect;
-    }
+    const bool drop = !may_be_trailer(id, direction);
     if (!drop) out.append(line);
   }
   out.append("\r\n");

@@ -52,7 +52,6 @@ Result<std::size_t> write_response_head(const ResponseHead& head, const Response
 // must not travel in a trailer or must not leave us are dropped: Authorization, Teleport-*,
 // Impersonate-*, X-Forwarded-*, framing, routing and hop-by-hop fields. Responses: framing and
 // hop-by-hop fields. Error: bad_body when the section is not strictly well-formed.
-enum class Direction : bool { request, response };
 Result<void> write_trailers(std::string_view section, Direction direction, std::string& out);
 
 }  // namespace kubelane::http

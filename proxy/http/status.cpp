@@ -192,22 +192,31 @@ StatusAnswer answer_for(const Error& error) noexcept {
   return make(500, "InternalError", "Internal Server Error");
 }
 
+StatusBody render_status_body(const StatusAnswer& answer, std::string_view message,
+                              std::string_view accept) {
+  if (wants_protobuf(accept)) return {protobuf_type, protobuf_status(answer, message)};
+  return {"application/json", json_status(answer, message)};
+}
+
 std::string render_status(const StatusAnswer& answer, std::string_view message,
                           std::string_view accept, bool head_only, bool close) {
-  const bool protobuf = wants_protobuf(accept);
-  const std::string body =
-      protobuf ? protobuf_status(answer, message) : json_status(answer, message);
+  const StatusBody body = render_status_body(answer, message, accept);
   std::string out = "HTTP/1.1 " + std::to_string(answer.code) + " ";
   out += answer.phrase;
   out += "\r\nContent-Type: ";
-  out += protobuf ? protobuf_type : std::string_view("application/json");
-  out += "\r\nContent-Length: " + std::to_string(body.size()) + "\r\nCache-Control: no-store\r\n";
-  if (answer.code == 401) out += "WWW-Authenticate: Bearer realm=\"kubelane\"\r\n";
+  out += body.content_type;
+  out += "\r\nContent-Length: " + std::to_string(body.bytes.size());
+  out += "\r\nCache-Control: no-store\r\n";
+  if (answer.code == 401) {
+    out += "WWW-Authenticate: ";
+    out += status_challenge;
+    out += "\r\n";
+  }
   if (answer.retry_after)
     out += "Retry-After: " + std::to_string(answer.retry_after->count()) + "\r\n";
   if (close || answer.close) out += "Connection: close\r\n";
   out += "\r\n";
-  if (!head_only) out += body;
+  if (!head_only) out += body.bytes;
   return out;
 }
 

@@ -22,6 +22,17 @@ struct StatusAnswer {
 // The table of architecture section 11: code, reason and Retry-After of an error.
 StatusAnswer answer_for(const Error& error) noexcept;
 
+// The metav1.Status alone, for HTTP/2. Content type and body as render_status() chooses them.
+struct StatusBody {
+  std::string_view content_type;
+  std::string bytes;
+};
+StatusBody render_status_body(const StatusAnswer& answer, std::string_view message,
+                              std::string_view accept);
+
+// Value of WWW-Authenticate on 401.
+inline constexpr std::string_view status_challenge = "Bearer realm=\"kubelane\"";
+
 // A complete HTTP/1.1 response: head and metav1.Status body
 // ({"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":…,"reason":…,
 // "details":{"retryAfterSeconds":n},"code":n}). `message` names cluster, cause and remedy; it is
