@@ -45,6 +45,8 @@ constexpr SettingFlag setting_flags[] = {
      "PEM file to trust for the Proxy's web certificate instead of the system's roots", false},
     {"--insecure", "insecure", "KUBELANE_INSECURE",
      "do not verify the Proxy's web certificate (its Kubernetes listener is always verified)", true},
+    {"--proxy-protocol", "proxy_protocol", "KUBELANE_PROXY_PROTOCOL",
+     "what to speak with the Proxy and with local clients: auto, http1 or http2 (auto)", false},
     {"--listen", "listen", "KUBELANE_LISTEN", "address of the shared listener (127.0.0.1:7443)",
      false},
     {"--allow-remote", "allow_remote", "KUBELANE_ALLOW_REMOTE",

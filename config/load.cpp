@@ -196,7 +196,8 @@ class Loader {
         "renewal_interval", "oneshot",      "diag_addr",   "debug",        "fips",
         "insecure",     "leeway",           "join_uri",    "scoped",       "pid_file",
         "listen",       "allow_remote",     "allowed_hosts", "local_auth", "local_tls",
-        "proxy_ca",     "workers",          "log",         "limits",       "timeouts"};
+        "proxy_ca",     "proxy_protocol",   "workers",     "log",          "limits",
+        "timeouts"};
     each(root, valid, "", [&](const std::string& key, const YAML::Node& name,
                               const YAML::Node& node) { read_root_field(key, name, node); });
     if (const YAML::Node auth = root["auth_server"]; auth && root["proxy_server"])

@@ -61,6 +61,18 @@ std::vector<Setting> make_settings() {
                    return {};
                  }});
   all.push_back(boolean("insecure", &Config::insecure));
+  all.push_back({"proxy_protocol", [](Config& config, const std::string& text) -> std::string {
+                   if (text == "auto") {
+                     config.proxy_protocol = ProxyProtocol::automatic;
+                   } else if (text == "http1") {
+                     config.proxy_protocol = ProxyProtocol::http1;
+                   } else if (text == "http2") {
+                     config.proxy_protocol = ProxyProtocol::http2;
+                   } else {
+                     return not_one_of(text, {"auto", "http1", "http2"});
+                   }
+                   return {};
+                 }});
   all.push_back({"listen", [](Config& config, const std::string& text) -> std::string {
                    const auto value = parse_listen(text);
                    if (!value)

@@ -168,6 +168,7 @@ Outcome<relay::ListenerPtr> App::make_listener(const Endpoint& endpoint,
     if (!context) return context.error();
     listener->context = std::move(*context);
   }
+  listener->services = endpoint.services;
   for (const std::size_t index : endpoint.services) {
     const Service& service = config_.services[index];
     for (std::size_t i = 0; i < service.clusters.size(); ++i) {
@@ -208,10 +209,22 @@ void App::start_workers() {
   reports.certificate_refused = [this](std::size_t service) {
     boost::asio::post(io_, [this, service] { services_[service].source->reload(); });
   };
+  reports.protocol_seen = [this](std::size_t service, bool http2) {
+    boost::asio::post(io_, [this, service, http2] { protocol_seen(service, http2); });
+  };
   for (unsigned i = 0; i < config_.workers; ++i) {
-    workers_.push_back(std::make_unique<relay::Worker>(config_, reports));
+    workers_.push_back(std::make_unique<relay::Worker>(config_, reports, i == 0));
     workers_.back()->start();
   }
+}
+
+void App::protocol_seen(std::size_t service, bool http2) {
+  std::optional<bool>& known = services_[service].http2;
+  if (known == http2) return;
+  known = http2;
+  log::info("the Proxy's protocol", {{"service", config_.services[service].label()},
+                                     {"protocol", http2 ? "HTTP/2" : "HTTP/1.1"}});
+  for (const auto& worker : workers_) worker->protocol_seen(service, http2);
 }
 
 void App::start_sources() {

@@ -2,12 +2,14 @@
 // Runs on the control thread; data threads are the workers.
 #pragma once
 
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/steady_timer.hpp>
-#include <memory>
-#include <string>
-#include <vector>
 
 #include "config/config.hpp"
 #include "config/result.hpp"
@@ -46,6 +48,7 @@ class App {
     std::unique_ptr<teleport::ServiceSource> source;
     std::size_t endpoint = 0;
     bool ready = false;
+    std::optional<bool> http2;     // what the Proxy chose last
     std::string teleport_cluster;  // in the kubeconfig written last
   };
 
@@ -56,6 +59,7 @@ class App {
                                             const tls::LeafPem& leaf) const;
   void start_workers();
   void start_sources();
+  void protocol_seen(std::size_t service, bool http2);
   void hand_over(std::size_t endpoint, tls::UniqueFd fd);
   void published(std::size_t service, const link::UpstreamSnapshotPtr& snapshot);
   bool write_kubeconfig(std::size_t service);
@@ -75,7 +79,7 @@ class App {
   boost::asio::steady_timer drain_timer_;
   boost::asio::steady_timer memory_timer_;
   tls::LocalTrust trust_;
-  tls::LeafPem client_leaf_;  // for local_auth: mtls
+  tls::LeafPem client_leaf_;                                 // for local_auth: mtls
   std::chrono::system_clock::time_point certificate_end_{};  // of the local server certificate
   std::vector<Endpoint> endpoints_;
   std::vector<std::unique_ptr<relay::Worker>> workers_;

@@ -86,20 +86,22 @@ bool is_watch(std::string_view path, std::string_view query) {
 }
 
 void AccessLog::begin(std::string_view method, std::string_view path, std::string_view query,
-                      runtime::Clock::time_point now) {
+                      runtime::Clock::time_point now, std::string_view protocol) {
   active_ = log::enabled(LogLevel::debug);
   if (!active_) return;
   resource_ = parse_resource(path);
   verb_ = verb_of(method, resource_, query);
   begin_ = now;
+  protocol_ = protocol;
 }
 
 void AccessLog::end(std::string_view cluster, int answered, std::uint64_t request_bytes,
-                    std::uint64_t response_bytes, bool reused_connection,
-                    std::string_view failure, runtime::Clock::time_point now) const {
+                    std::uint64_t response_bytes, bool reused_connection, std::string_view failure,
+                    runtime::Clock::time_point now) const {
   if (!active_) return;
   const auto to_first = first_byte_ > begin_ ? first_byte_ - begin_ : runtime::Clock::duration{};
   log::debug("request", {{"cluster", cluster},
+                         {"protocol", protocol_},
                          {"verb", verb_},
                          {"resource", resource_.resource},
                          {"namespace", resource_.name_space},

@@ -12,7 +12,7 @@ namespace kubelane::relay {
 
 // What a Kubernetes path means (Kubernetes API conventions): /api/v1/namespaces/x/pods/y/log.
 struct ResourceRef {
-  std::string resource;    // "pods", "pods/log", or the path of a non-resource request
+  std::string resource;  // "pods", "pods/log", or the path of a non-resource request
   std::string name_space;
   std::string name;
   bool is_resource = false;
@@ -26,7 +26,7 @@ class AccessLog {
  public:
   // Copies what it needs, only when debug logging is on.
   void begin(std::string_view method, std::string_view path, std::string_view query,
-             runtime::Clock::time_point now);
+             runtime::Clock::time_point now, std::string_view protocol);
   void first_byte(runtime::Clock::time_point now) { first_byte_ = now; }
   void end(std::string_view cluster, int status, std::uint64_t request_bytes,
            std::uint64_t response_bytes, bool reused, std::string_view failure,
@@ -34,6 +34,7 @@ class AccessLog {
 
  private:
   bool active_ = false;
+  std::string_view protocol_;  // a literal
   std::string verb_;
   ResourceRef resource_;
   runtime::Clock::time_point begin_{};

@@ -13,7 +13,7 @@ namespace {
 using runtime::Clock;
 using Kind = tls::Step::Kind;
 
-constexpr std::size_t turn_bytes = 256 * 1024;  // then the others' turn
+constexpr std::size_t turn_bytes = 256 * 1024;        // then the others' turn
 constexpr std::size_t inline_body_bytes = 16 * 1024;  // sent together with the head
 constexpr std::string_view last_chunk = "0\r\n\r\n";
 constexpr std::chrono::milliseconds watch_end_spacing{20};
@@ -44,7 +44,7 @@ Exchange::Exchange(LocalHttp1& local, const Admission& admission)
   replayable_ = request_body_ == http::BodyKind::none && !upgrade_ && is_safe(head.method);
   const std::string_view path = head.path.substr(std::min(strip_bytes_, head.path.size()));
   watch_ = is_watch(path, head.query);
-  log_.begin(head.method, path, head.query, worker_.loop_.now());
+  log_.begin(head.method, path, head.query, worker_.loop_.now(), "HTTP/1.1");
   if (const http::Field* accept = http::find(head.fields(), http::FieldId::accept))
     local_.accept_ = accept->value.substr(0, 256);
 }
@@ -88,7 +88,8 @@ runtime::Task<After> Exchange::run() {
                worker_.loop_.now());
       co_return After::abort;
     }
-    // A connection from the pool may have been closed by the Proxy while the request was on its way.
+    // A connection from the pool may have been closed by the Proxy while the request was on its
+    // way.
     if (attempt == 0 && *leased && may_replay(error)) {
       discard_upstream(true);
       continue;
@@ -109,16 +110,22 @@ runtime::Task<Result<bool>> Exchange::lease() {
     upstream_->set_sink(&local_.readiness_);
     co_return true;
   }
+  H2Upstream& h2 = *worker_.h2_upstreams_[route_.service];
   for (int attempt = 0;; ++attempt) {
     const link::UpstreamSnapshotPtr snapshot = pool_.snapshot();
     if (!snapshot->identity || snapshot->addresses.empty())
       co_return Error{Code::no_identity, Side::self, Retry::no, 0, "lease"};
     if (!pool_.reserve()) co_return Error{Code::overloaded, Side::self, Retry::no, 0, "lease"};
-    auto connecting =
-        link::connect(local_.readiness_, worker_.batch_, snapshot, pool_.sessions(),
-                      worker_.config_.timeouts, pool_.first_address());
+    const tls::Alpn alpn = h2.alpn_for_http1();
+    auto connecting = link::connect(local_.readiness_, worker_.batch_, snapshot, pool_.sessions(),
+                                    worker_.config_.timeouts, pool_.first_address(), alpn);
     Result<link::UpstreamConnectionPtr> connected = co_await std::move(connecting);
+    if (connected && (*connected)->stream().is_http2()) {  // news: the next one is for us
+      h2.take_link(std::move(*connected));
+      continue;
+    }
     if (connected) {
+      if (alpn == tls::Alpn::any) h2.saw_http1();
       upstream_ = std::move(*connected);
       co_return false;
     }
@@ -321,8 +328,7 @@ bool Exchange::take_response_head() {
   }
   http::ResponseEdits edits;
   edits.close = !interim && !tunnel_ && close_local_;
-  const Result<std::size_t> composed =
-      http::write_response_head(head, edits, worker_.head_bytes_);
+  const Result<std::size_t> composed = http::write_response_head(head, edits, worker_.head_bytes_);
   if (!composed) {
     error_ = {Code::bad_head, Side::upstream, Retry::no, 0, "response head"};
     return false;
@@ -517,8 +523,8 @@ runtime::Task<After> Exchange::fail(Error error) {
   if (error.code == Code::draining) message = "kubelane is shutting down";
   const bool fresh = upstream_ && upstream_->requests <= 1;
   // TLS 1.3: a refused client certificate shows at the first read of a fresh connection (DP 2.4).
-  if (fresh && !response_bytes_ && (error.code == Code::tls_peer || error.code == Code::eof ||
-                                    error.code == Code::reset))
+  if (fresh && !response_bytes_ &&
+      (error.code == Code::tls_peer || error.code == Code::eof || error.code == Code::reset))
     worker_.reports_.certificate_refused(route_.service);
   if (error.side == Side::upstream) {
     log::warn("request failed upstream", {{"cluster", route_.cluster},

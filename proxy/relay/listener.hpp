@@ -1,5 +1,5 @@
-// One local listener as the workers see it: how clients authenticate and which cluster a path means.
-// Immutable; replaced as a whole when the server certificate renews.
+// One local listener as the workers see it: how clients authenticate and which cluster a path
+// means. Immutable; replaced as a whole when the server certificate renews.
 #pragma once
 
 #include <cstdint>
@@ -24,12 +24,13 @@ struct Route {
 };
 
 struct Listener {
-  std::string address;                     // host:port it listens on, for logs
-  std::shared_ptr<SSL_CTX> context;        // null: plain HTTP
+  std::string address;               // host:port it listens on, for logs
+  std::shared_ptr<SSL_CTX> context;  // null: plain HTTP
   LocalAuth auth = LocalAuth::token;
   std::string token;                       // for LocalAuth::token
   std::vector<std::string> allowed_hosts;  // lower case, without port
   bool any_ip_host = false;                // allow_remote: an IP literal as Host cannot be rebound
+  std::vector<std::size_t> services;       // behind it: indexes into Config::services
   std::vector<Route> routes;               // one with an empty prefix, or several with prefixes
   std::unordered_map<std::string, std::size_t> by_segment;  // "prod" -> index into routes
 

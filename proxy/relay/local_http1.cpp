@@ -21,60 +21,29 @@ http::HeadLimits head_limits(const Config& config) {
 
 }  // namespace
 
-LocalHttp1::LocalHttp1(Worker& worker, std::size_t listener, bool refuse)
-    : worker_(worker),
-      listener_(worker.listeners_[listener]),
-      listener_index_(listener),
-      index_in_worker_(worker.local_connections_.size()),
-      refuse_(refuse),
-      readiness_(worker.loop_),
-      connection_(worker.loop_, Side::local),
-      up_(worker.buffers_, http::Direction::request),
-      parser_(head_limits(worker.config_)) {
-  worker.local_connections_.push_back(this);
-}
+LocalHttp1::LocalHttp1(LocalConnection& connection)
+    : worker_(connection.worker_),
+      listener_(connection.listener_),
+      listener_index_(connection.listener_index_),
+      refuse_(connection.refuse_),
+      readiness_(connection.readiness_),
+      connection_(connection.connection_),
+      up_(worker_.buffers_, http::Direction::request),
+      parser_(head_limits(worker_.config_)) {}
 
-LocalHttp1::~LocalHttp1() { worker_.connection_gone(*this); }
-
-runtime::Detached LocalHttp1::serve(Worker& worker, tls::UniqueFd fd, std::size_t listener,
-                                    bool refuse) {
-  LocalHttp1 self(worker, listener, refuse);
-  self.connection_.set_sink(&self.readiness_);
-  if (!self.connection_.open(std::move(fd), worker.batch_)) co_return;
-  const bool greeted = co_await self.handshake();
-  if (!greeted) co_return;
+runtime::Task<bool> LocalHttp1::serve(LocalConnection& connection) {
+  LocalHttp1 self(connection);
   for (;;) {
     const bool have_head = co_await self.read_head();
-    if (!have_head) co_return;
+    if (!have_head) co_return true;
     const After after = co_await self.serve_request();
     if (after == After::keep) continue;
     if (after == After::abort) {
       self.connection_.stream().abort();
-      co_return;
+      co_return true;
     }
     co_await self.end_properly(after == After::linger);
-    co_return;
-  }
-}
-
-runtime::Task<bool> LocalHttp1::handshake() {
-  tls::Stream& stream = connection_.stream();
-  if (listener_->context && !stream.serve_tls(listener_->context.get())) co_return false;
-  if (!stream.is_tls()) co_return true;
-  const Clock::time_point deadline = worker_.loop_.now() + worker_.config_.timeouts.local_handshake;
-  for (;;) {
-    const tls::Step step = stream.handshake();
-    if (step.kind == Kind::moved) co_return true;
-    if (step.kind == Kind::failed) {
-      if (log::enabled(LogLevel::debug)) {
-        log::debug("local TLS handshake failed",
-                   {{"listener", listener_->address}, {"cause", name(step.error.code)}});
-      }
-      co_return false;
-    }
-    if (worker_.phase_ == Worker::Phase::ending) co_return false;
-    const bool in_time = co_await readiness_.wait(deadline);
-    if (!in_time) co_return false;
+    co_return true;
   }
 }
 

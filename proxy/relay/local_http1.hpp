@@ -1,5 +1,5 @@
-// A local HTTP/1.1 connection: handshake, then request after request: head, admit, exchange; or an
-// answer of our own; or a tunnel. One coroutine per connection.
+// HTTP/1.1 on a local connection: request after request: head, admit, exchange; or an answer of our
+// own; or a tunnel. One coroutine per connection.
 #pragma once
 
 #include <string>
@@ -7,6 +7,7 @@
 
 #include "proxy/relay/admit.hpp"
 #include "proxy/relay/flow.hpp"
+#include "proxy/relay/local_connection.hpp"
 #include "proxy/relay/worker.hpp"
 #include "proxy/runtime/connection.hpp"
 #include "proxy/runtime/readiness.hpp"
@@ -22,28 +23,20 @@ enum class After : std::uint8_t {
   abort,   // reset it: the answer was cut short and must not look complete
 };
 
-// Owns: the connection and its request bytes. Thread: its worker. The coroutine frame of serve() owns
-// the object; it is listed in its worker from beginning to end.
+// Owns: the request bytes. Thread: its worker.
 class LocalHttp1 {
  public:
-  LocalHttp1(Worker& worker, std::size_t listener, bool refuse);
-  ~LocalHttp1();
+  explicit LocalHttp1(LocalConnection& connection);
   LocalHttp1(const LocalHttp1&) = delete;
   LocalHttp1& operator=(const LocalHttp1&) = delete;
 
-  // Runs the connection to its end.
-  static runtime::Detached serve(Worker& worker, tls::UniqueFd fd, std::size_t listener,
-                                 bool refuse);
-
-  // Looks at its worker's phase again (drain). Same thread.
-  void wake() noexcept { readiness_.wake(); }
+  // Runs the connection, which has made its handshake, to its end.
+  static runtime::Task<bool> serve(LocalConnection& connection);
 
  private:
-  friend class Worker;
   friend class Exchange;
   friend class Tunnel;
 
-  runtime::Task<bool> handshake();
   runtime::Task<bool> read_head();
   runtime::Task<After> serve_request();
   // Sends a Status as the answer to the current request.
@@ -52,18 +45,17 @@ class LocalHttp1 {
   runtime::Task<bool> end_properly(bool linger);
 
   Worker& worker_;
-  ListenerPtr listener_;
-  std::size_t listener_index_;
-  std::size_t index_in_worker_ = 0;
-  bool refuse_;
-  runtime::Readiness readiness_;
-  runtime::Connection connection_;
+  ListenerPtr& listener_;
+  const std::size_t listener_index_;
+  const bool refuse_;
+  runtime::Readiness& readiness_;
+  runtime::Connection& connection_;
   Flow up_;  // client to Proxy; its buffer begins with the request head
   http::HeadParser parser_;
   std::size_t head_bytes_ = 0;  // of the current request, at the front of up_.buffer
   unsigned rejected_tokens_ = 0;
-  bool head_method_ = false;    // the current request is a HEAD
-  std::string accept_;          // of the current request, when an error must be shaped
+  bool head_method_ = false;  // the current request is a HEAD
+  std::string accept_;        // of the current request, when an error must be shaped
 };
 
 }  // namespace kubelane::relay

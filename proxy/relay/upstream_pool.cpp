@@ -44,6 +44,7 @@ void UpstreamPool::adopt(link::UpstreamSnapshotPtr snapshot) {
   const bool keep = same_way(*snapshot_, *snapshot);
   snapshot_ = std::move(snapshot);
   if (!keep) {
+    ++epoch_;
     close_idle();
     sessions_->clear();
     sessions_ = std::make_shared<tls::SessionCache>();
@@ -51,10 +52,9 @@ void UpstreamPool::adopt(link::UpstreamSnapshotPtr snapshot) {
   }
   const link::UpstreamTarget& target = snapshot_->target;
   for (std::size_t i = 0; i < prefixes_.size(); ++i) {
-    prefixes_[i] =
-        target.path_routing
-            ? http::teleport_prefix(target.teleport_cluster, service_.clusters[i].name)
-            : std::string();
+    prefixes_[i] = target.path_routing
+                       ? http::teleport_prefix(target.teleport_cluster, service_.clusters[i].name)
+                       : std::string();
   }
 }
 
@@ -74,9 +74,13 @@ std::string UpstreamPool::problem(const std::string& cluster) const {
     }
   }
   std::string text = "Kubernetes cluster \"" + cluster + "\" cannot be reached through kubelane";
-  if (now.problem_since.time_since_epoch().count() != 0)
-    text += " since " + utc(now.problem_since);
+  if (now.problem_since.time_since_epoch().count() != 0) text += " since " + utc(now.problem_since);
   return text + ": " + why;
+}
+
+bool UpstreamPool::usable_now() const noexcept {
+  return snapshot_->problem.empty() && snapshot_->identity && !snapshot_->addresses.empty() &&
+         snapshot_->identity->not_after > std::chrono::system_clock::now();
 }
 
 bool UpstreamPool::usable(link::UpstreamConnection& connection) const {

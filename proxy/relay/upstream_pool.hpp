@@ -1,5 +1,5 @@
-// One service's way upstream in one worker: its newest snapshot, idle connections (newest first out)
-// and TLS sessions. Nothing here is ever shared between identities.
+// One service's way upstream in one worker: its newest snapshot, idle connections (newest first
+// out) and TLS sessions. Nothing here is ever shared between identities.
 #pragma once
 
 #include <cstdint>
@@ -26,6 +26,10 @@ class UpstreamPool {
   const link::UpstreamSnapshotPtr& snapshot() const noexcept { return snapshot_; }
   // Empty when requests can be served; else why not, since when and what to do, for the 503.
   std::string problem(const std::string& cluster) const;
+  // The same without a reason.
+  bool usable_now() const noexcept;
+  // Grows when the identity or the target changes: connections of an older one serve nobody new.
+  std::uint64_t epoch() const noexcept { return epoch_; }
   // Path before the client's own, e.g. /v1/teleport/x/y, or empty.
   std::string_view upstream_prefix(std::size_t cluster_index) const noexcept {
     return prefixes_[cluster_index];
@@ -41,7 +45,8 @@ class UpstreamPool {
   // A reserved or taken connection is gone for good.
   void closed() noexcept { --connections_; }
 
-  // Sessions for new connections; the object lives as long as this pool, its content is per identity.
+  // Sessions for new connections; the object lives as long as this pool, its content is per
+  // identity.
   const std::shared_ptr<tls::SessionCache>& sessions() noexcept { return sessions_; }
   // Which address to try first: the one that worked last.
   std::size_t first_address() const noexcept { return first_address_; }
@@ -61,6 +66,7 @@ class UpstreamPool {
   std::vector<std::string> prefixes_;  // by cluster index
   std::shared_ptr<tls::SessionCache> sessions_;
   std::vector<link::UpstreamConnectionPtr> idle_;  // oldest first
+  std::uint64_t epoch_ = 0;
   std::size_t connections_ = 0;  // busy, idle and being dialled
   std::size_t first_address_ = 0;
 

@@ -3,17 +3,19 @@
 #include <algorithm>
 #include <csignal>
 
-#include "proxy/relay/local_http1.hpp"
+#include "proxy/relay/local_connection.hpp"
 
 namespace kubelane::relay {
 
-Worker::Worker(const Config& config, WorkerReports reports)
+Worker::Worker(const Config& config, WorkerReports reports, bool scout)
     : config_(config),
       reports_(std::move(reports)),
       buffers_(config.limits.buffer_memory_bytes / std::max(1u, config.workers)),
       random_(std::random_device{}()) {
-  for (const Service& service : config.services)
-    upstreams_.push_back(std::make_unique<UpstreamPool>(loop_, config, service));
+  for (std::size_t i = 0; i < config.services.size(); ++i) {
+    upstreams_.push_back(std::make_unique<UpstreamPool>(loop_, config, config.services[i]));
+    h2_upstreams_.push_back(std::make_unique<H2Upstream>(*this, *upstreams_[i], i, scout));
+  }
 }
 
 Worker::~Worker() = default;
@@ -37,14 +39,40 @@ void Worker::set_listener(std::size_t index, ListenerPtr listener) {
 void Worker::adopt(std::size_t service, link::UpstreamSnapshotPtr snapshot) {
   loop_.post([this, service, snapshot = std::move(snapshot)]() mutable {
     upstreams_[service]->adopt(std::move(snapshot));
+    h2_upstreams_[service]->adopted();
   });
+}
+
+void Worker::protocol_seen(std::size_t service, bool http2) {
+  loop_.post([this, service, http2] { h2_upstreams_[service]->learn(http2); });
+}
+
+bool Worker::offers_http2(const Listener& listener) const {
+  if (phase_ != Phase::serving) return false;
+  bool any = false;
+  for (const std::size_t service : listener.services) {
+    const H2Upstream& upstream = *h2_upstreams_[service];
+    if (upstream.offers() == H2Upstream::Offers::http1) return false;
+    any = any || upstream.offers() == H2Upstream::Offers::http2;
+  }
+  return any;
+}
+
+bool Worker::lost_http2(const Listener& listener) const {
+  for (const std::size_t service : listener.services)
+    if (h2_upstreams_[service]->offers() == H2Upstream::Offers::http1) return true;
+  return false;
+}
+
+void Worker::wake_all() {
+  for (LocalConnection* connection : local_connections_) connection->wake();
 }
 
 void Worker::add_connection(tls::UniqueFd fd, std::size_t listener, bool refuse) {
   connection_count_.fetch_add(1, std::memory_order_relaxed);
   // std::function wants copyable captures: the descriptor is owned again on the other side.
   loop_.post([this, raw = fd.release(), listener, refuse] {
-    LocalHttp1::serve(*this, tls::UniqueFd(raw), listener, refuse);
+    LocalConnection::serve(*this, tls::UniqueFd(raw), listener, refuse);
   });
 }
 
@@ -52,7 +80,7 @@ void Worker::drain(std::function<void()> then) {
   loop_.post([this, then = std::move(then)]() mutable {
     phase_ = Phase::draining;
     drained_ = std::move(then);
-    for (LocalHttp1* connection : local_connections_) connection->wake();
+    wake_all();
     if (local_connections_.empty()) std::exchange(drained_, nullptr)();
   });
 }
@@ -60,7 +88,7 @@ void Worker::drain(std::function<void()> then) {
 void Worker::end_all() {
   loop_.post([this] {
     phase_ = Phase::ending;
-    for (LocalHttp1* connection : local_connections_) connection->wake();
+    wake_all();
   });
 }
 
@@ -70,8 +98,8 @@ void Worker::stop_and_join() {
   thread_.join();
 }
 
-void Worker::connection_gone(LocalHttp1& connection) {
-  LocalHttp1* const last = local_connections_.back();
+void Worker::connection_gone(LocalConnection& connection) {
+  LocalConnection* const last = local_connections_.back();
   local_connections_[connection.index_in_worker_] = last;
   last->index_in_worker_ = connection.index_in_worker_;
   local_connections_.pop_back();

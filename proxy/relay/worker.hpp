@@ -13,7 +13,9 @@
 
 #include "config/config.hpp"
 #include "proxy/http/head.hpp"
+#include "proxy/link/h2_link.hpp"
 #include "proxy/link/upstream_snapshot.hpp"
+#include "proxy/relay/h2_upstream.hpp"
 #include "proxy/relay/listener.hpp"
 #include "proxy/relay/upstream_pool.hpp"
 #include "proxy/runtime/buffer.hpp"
@@ -22,24 +24,28 @@
 
 namespace kubelane::relay {
 
-class LocalHttp1;
+class LocalConnection;
 
 // What a worker tells the control plane. Called on the worker's thread; must only post.
 struct WorkerReports {
   std::function<void(std::size_t service)> connect_failed;       // look the address up again
   std::function<void(std::size_t service)> certificate_refused;  // read the credentials again
+  // The Proxy chose, or did not choose, HTTP/2 that we offered: tell the other workers.
+  std::function<void(std::size_t service, bool http2)> protocol_seen;
 };
 
 // Owns: its thread, loop, buffers, pools and, through their coroutines, its connections.
 class Worker {
  public:
-  Worker(const Config& config, WorkerReports reports);
+  // `scout`: finds out which protocol the Proxy speaks as soon as there are credentials.
+  Worker(const Config& config, WorkerReports reports, bool scout);
   ~Worker();
 
   // From the control thread.
   void start();
   void set_listener(std::size_t index, ListenerPtr listener);
   void adopt(std::size_t service, link::UpstreamSnapshotPtr snapshot);
+  void protocol_seen(std::size_t service, bool http2);
   // Takes an accepted, non-blocking socket. `refuse`: over the connection limit, answer 429.
   void add_connection(tls::UniqueFd fd, std::size_t listener, bool refuse);
   // Finish what is running: no new requests, watches end at event boundaries. `then` runs on the
@@ -49,15 +55,27 @@ class Worker {
   void end_all();
   void stop_and_join();
   // Connections handed over and not yet gone. The one value that two threads see (relaxed).
-  std::size_t connections() const noexcept { return connection_count_.load(std::memory_order_relaxed); }
+  std::size_t connections() const noexcept {
+    return connection_count_.load(std::memory_order_relaxed);
+  }
 
  private:
+  friend class H2Exchange;
+  friend class H2Upstream;
+  friend class LocalConnection;
   friend class LocalHttp1;
+  friend class LocalHttp2;
+  friend class UpstreamLink;
   friend class Exchange;
   friend class Tunnel;
   enum class Phase : std::uint8_t { serving, draining, ending };
 
-  void connection_gone(LocalHttp1& connection);
+  void connection_gone(LocalConnection& connection);
+  // HTTP/2 streams on this listener have a way upstream, as far as is known.
+  bool offers_http2(const Listener& listener) const;
+  // Some cluster of this listener is known to have none: its clients must come back with HTTP/1.1.
+  bool lost_http2(const Listener& listener) const;
+  void wake_all();
 
   const Config& config_;
   WorkerReports reports_;
@@ -65,8 +83,9 @@ class Worker {
   tls::WriteBatch batch_;
   runtime::BufferPool buffers_;
   std::vector<ListenerPtr> listeners_;
-  std::vector<std::unique_ptr<UpstreamPool>> upstreams_;  // by service
-  std::vector<LocalHttp1*> local_connections_;            // each knows its index
+  std::vector<std::unique_ptr<UpstreamPool>> upstreams_;   // by service
+  std::vector<std::unique_ptr<H2Upstream>> h2_upstreams_;  // by service
+  std::vector<LocalConnection*> local_connections_;        // each knows its index
   std::function<void()> drained_;
   std::minstd_rand random_;
   Phase phase_ = Phase::serving;
@@ -77,6 +96,8 @@ class Worker {
   http::RequestHead request_head_;
   http::ResponseHead response_head_;
   std::array<char, 96 * 1024> head_bytes_;
+  link::H2Scratch h2_scratch_;
+  std::vector<http::Field> h2_fields_;
 
   std::thread thread_;
 };

@@ -50,4 +50,19 @@ void BufferPool::take_back(std::unique_ptr<char[]> block) noexcept {
   if (free_.size() < keep_blocks) free_.push_back(std::move(block));
 }
 
+SmallBlockPtr BufferPool::lend_small() {
+  lent_bytes_ += sizeof(SmallBlock);
+  if (free_small_.empty()) return std::make_unique_for_overwrite<SmallBlock>();
+  SmallBlockPtr block = std::move(free_small_.back());
+  free_small_.pop_back();
+  return block;
+}
+
+void BufferPool::take_back_small(SmallBlockPtr block) noexcept {
+  lent_bytes_ -= sizeof(SmallBlock);
+  if (free_small_.size() >= keep_small_blocks) return;
+  block->begin = block->end = 0;
+  free_small_.push_back(std::move(block));
+}
+
 }  // namespace kubelane::runtime

@@ -1,6 +1,7 @@
 // Read buffers, borrowed only while bytes are in them: idle connections hold none.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <memory>
 #include <span>
@@ -49,6 +50,17 @@ class Buffer {
   std::size_t end_ = headroom_bytes;
 };
 
+// A block of a ByteQueue: 16 KiB with its book-keeping.
+struct SmallBlock;
+using SmallBlockPtr = std::unique_ptr<SmallBlock>;
+struct SmallBlock {
+  static constexpr std::size_t capacity_bytes = 16UL * 1024 - 3 * sizeof(void*);
+  SmallBlockPtr next;
+  std::size_t begin = 0;
+  std::size_t end = 0;
+  std::array<char, capacity_bytes> bytes;
+};
+
 // Blocks of one worker. Thread: its worker.
 class BufferPool {
  public:
@@ -56,17 +68,24 @@ class BufferPool {
 
   // New work should be refused: three quarters of the limit are lent.
   bool scarce() const noexcept { return lent_bytes_ > limit_bytes_ / 4 * 3; }
+  // Nothing is left to lend: who holds bytes that nobody takes must give them up.
+  bool exhausted() const noexcept { return lent_bytes_ > limit_bytes_; }
   std::size_t lent_bytes() const noexcept { return lent_bytes_; }
 
  private:
   friend class Buffer;
+  friend class ByteQueue;
   static constexpr std::size_t keep_blocks = 8;  // more than that go back to the system
+  static constexpr std::size_t keep_small_blocks = 32;
   std::unique_ptr<char[]> lend();
   void take_back(std::unique_ptr<char[]> block) noexcept;
+  SmallBlockPtr lend_small();
+  void take_back_small(SmallBlockPtr block) noexcept;
 
   std::size_t limit_bytes_;
   std::size_t lent_bytes_ = 0;
   std::vector<std::unique_ptr<char[]>> free_;
+  std::vector<SmallBlockPtr> free_small_;
 };
 
 }  // namespace kubelane::runtime

@@ -32,6 +32,7 @@ class Connection {
   tls::Stream& stream() noexcept { return stream_; }
   const tls::Stream& stream() const noexcept { return stream_; }
   tls::SocketState& socket() noexcept { return stream_.socket(); }
+  const EventLoop& loop() const noexcept { return loop_; }
 
  private:
   EventLoop& loop_;

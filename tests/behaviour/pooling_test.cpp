@@ -140,7 +140,8 @@ TEST_F(Pooling, one_certificate_sni_alpn_and_cipher_are_right) {
   ASSERT_NE(found, nullptr);
   const lab::ConnectionRecord& connection = seen.connections.at(found->connection);
   EXPECT_EQ(connection.sni, "kube-teleport-proxy-alpn.teleport.cluster.local");
-  EXPECT_EQ(connection.alpn_offered, std::vector<std::string>{"http/1.1"});
+  // The first connection asks whether the Proxy speaks HTTP/2; this one does not.
+  EXPECT_EQ(connection.alpn_offered, (std::vector<std::string>{"h2", "http/1.1"}));
   EXPECT_EQ(connection.peer_certificates, 1);
   EXPECT_EQ(connection.tls_version, "TLSv1.3");
   if (__builtin_cpu_supports("aes") != 0) {

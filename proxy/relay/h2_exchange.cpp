@@ -1,0 +1,460 @@
+#include "proxy/relay/h2_exchange.hpp"
+
+#include <algorithm>
+#include <array>
+
+#include "proxy/http/status.hpp"
+#include "proxy/observe/log.hpp"
+#include "proxy/relay/admit.hpp"
+#include "proxy/relay/h2_upstream.hpp"
+#include "proxy/relay/local_http2.hpp"
+#include "proxy/relay/upstream_error.hpp"
+#include "proxy/relay/upstream_link.hpp"
+#include "proxy/relay/worker.hpp"
+
+namespace kubelane::relay {
+namespace {
+
+using http::H2Code;
+using runtime::Clock;
+
+// A stream of the Proxy whose reader keeps pace gets this much: 1 Gbit/s over 60 ms.
+constexpr std::uint32_t most_window_bytes = 8U << 20;
+constexpr std::uint64_t window_growth_bytes = 512UL * 1024;
+// When memory runs out, a stream that holds more than this gives way.
+constexpr std::size_t stalled_bytes = 64UL * 1024;
+
+// What must be an upgrade, which HTTP/2 does not have (kubectl exec, attach, port-forward).
+bool wants_upgrade(std::string_view path) {
+  for (const std::string_view end : {"/exec", "/attach", "/portforward"})
+    if (path.ends_with(end)) return parse_resource(path).resource == "pods" + std::string(end);
+  return false;
+}
+
+Error local_error(Code code, const char* where) { return {code, Side::local, Retry::no, 0, where}; }
+
+}  // namespace
+
+H2Exchange::H2Exchange(LocalHttp2& local, std::int32_t stream)
+    : local_(local),
+      worker_(local.worker_),
+      local_stream_(stream),
+      local_side_(*this),
+      upstream_side_(*this),
+      listener_(local.base_.listener_),
+      up_(worker_.buffers_),
+      down_(worker_.buffers_) {}
+
+H2Exchange::~H2Exchange() {
+  detach(H2Code::cancel);
+  log_end("client went away");
+}
+
+http::H2Stream::Ready H2Exchange::LocalSide::ready() noexcept {
+  return {owner.down_.size(), owner.down_ended_, owner.down_reset_};
+}
+
+http::H2Stream::Ready H2Exchange::UpstreamSide::ready() noexcept {
+  return {owner.up_.size(), owner.up_ended_, H2Code::no_error};
+}
+
+// ---------------------------------------------------------------- the request
+
+void H2Exchange::begin(const http::H2Head& head) noexcept {
+  has_body_ = !head.end;
+  head_method_ = head.method == "HEAD";
+  safe_ = !has_body_ && (head_method_ || head.method == "GET" || head.method == "OPTIONS" ||
+                         head.method == "TRACE");
+  if (const http::Field* accept = http::find(head.fields, http::FieldId::accept))
+    accept_ = accept->value.substr(0, 256);
+  if (head.too_large) {
+    return answer(local_error(Code::head_too_large, "request head"),
+                  "the request head is larger than kubelane's limit (max_header_bytes " +
+                      std::to_string(worker_.config_.limits.max_header_bytes) +
+                      ", max_header_fields " +
+                      std::to_string(worker_.config_.limits.max_header_fields) + ")");
+  }
+  std::string_view authority;
+  if (const char* reason = http::refuse_h2_request(head, authority))
+    return answer(local_error(Code::bad_head, "request head"),
+                  "malformed request: " + std::string(reason));
+  if (worker_.buffers_.scarce()) {
+    return answer(local_error(Code::overloaded, "admit"),
+                  "kubelane has reached its memory limit (limits.buffer_memory_bytes)");
+  }
+  const std::size_t query_at = std::min(head.path.find('?'), head.path.size());
+  const std::string_view whole_path = head.path.substr(0, query_at);
+  Admission admission = admit(*listener_, authority, whole_path, head.fields);
+  if (admission.route == nullptr) {
+    if (admission.error.code == Code::unauthorized) local_.token_rejected();
+    return answer(admission.error, std::move(admission.message));
+  }
+  route_ = admission.route;
+  upstream_ = worker_.h2_upstreams_[route_->service].get();
+  const UpstreamPool& pool = upstream_->pool();
+  const std::string_view path =
+      whole_path.substr(std::min(admission.strip_bytes, whole_path.size()));
+  const std::string_view query = head.path.substr(query_at);
+  watch_ = is_watch(path, query);
+  log_.begin(head.method, path, query, worker_.loop_.now(), "HTTP/2");
+  std::string problem = pool.problem(route_->cluster);
+  if (!problem.empty())
+    return answer({Code::no_identity, Side::self, Retry::no, 0, "admit"}, std::move(problem));
+  if (wants_upgrade(path)) {
+    return answer(local_error(Code::denied, "admit"),
+                  "exec, attach and port-forward need an upgrade, which HTTP/2 does not have: the "
+                  "client must offer http/1.1 in the TLS handshake (ALPN) for this request");
+  }
+  const Service& service = worker_.config_.services[route_->service];
+  std::array<http::Field, 33> add;
+  std::size_t added = 0;
+  const auto impersonates = [](const http::Field& field) {
+    return field.id == http::FieldId::impersonate || field.id == http::FieldId::impersonate_user ||
+           field.id == http::FieldId::impersonate_group;
+  };
+  if ((!service.impersonate_user.empty() || !service.impersonate_groups.empty()) &&
+      std::none_of(head.fields.begin(), head.fields.end(), impersonates)) {
+    if (!service.impersonate_user.empty())
+      add[added++] = {"impersonate-user", service.impersonate_user,
+                      http::FieldId::impersonate_user};
+    for (const std::string& group : service.impersonate_groups) {
+      if (added == add.size()) break;
+      add[added++] = {"impersonate-group", group, http::FieldId::impersonate_group};
+    }
+  }
+  http::RequestEdits edits;
+  edits.strip_path_bytes = admission.strip_bytes;
+  edits.upstream_prefix = pool.upstream_prefix(route_->cluster_index);
+  edits.authority = pool.snapshot()->target.authority;
+  edits.add = {add.data(), added};
+  request_ = std::make_unique<http::H2Request>(head, edits);
+  progress_ = worker_.loop_.now();
+  arm();
+  upstream_->place(*this);
+}
+
+bool H2Exchange::submit(UpstreamLink& link) noexcept {
+  const std::int32_t stream = link.submit(*this);
+  if (stream == 0) return false;
+  link_ = &link;
+  upstream_stream_ = stream;
+  progress_ = worker_.loop_.now();
+  return true;
+}
+
+void H2Exchange::request_data(std::string_view bytes) noexcept {
+  if (answered_here_ || (upstream_stream_ == 0 && !waiting_)) {  // nobody reads it
+    local_.session_.consumed(local_stream_, bytes.size());
+    return;
+  }
+  up_.append(bytes);
+  if (link_ != nullptr) {
+    link_->session().resume(upstream_stream_);
+    link_->wake();
+  }
+}
+
+void H2Exchange::request_ended() noexcept {
+  up_ended_ = true;
+  if (link_ != nullptr && has_body_) {
+    link_->session().resume(upstream_stream_);
+    link_->wake();
+  }
+}
+
+void H2Exchange::take_request(char* to, std::size_t bytes) noexcept {
+  if (bytes == 0) return;
+  up_.take(to, bytes);
+  up_taken_bytes_ += bytes;
+  progress_ = worker_.loop_.now();
+  local_.session_.consumed(local_stream_, bytes);
+  if (local_.session_.wants_to_write()) local_.wake();
+}
+
+void H2Exchange::request_sent() noexcept { progress_ = worker_.loop_.now(); }
+
+// ---------------------------------------------------------------- the response
+
+void H2Exchange::response_head(const http::H2Head& head) noexcept {
+  std::vector<http::Field>& fields = worker_.h2_fields_;
+  if (head.too_large) {
+    detach(H2Code::cancel);
+    return fail({Code::head_too_large, Side::upstream, Retry::no, 0, "response head"});
+  }
+  http::edit_h2_response(head, fields);
+  if (head.status < 200) {
+    local_.session_.submit_interim(local_stream_, head.status, fields);
+    local_.wake();
+    return;
+  }
+  response_started_ = true;
+  link_->head_arrived();
+  clear();
+  status_ = head.status;
+  log_.first_byte(worker_.loop_.now());
+  if (watch_) {
+    const http::Field* type = http::find(head.fields, http::FieldId::content_type);
+    std::string_view encoding;
+    for (const http::Field& field : head.fields)
+      if (field.name == "content-encoding") encoding = field.value;
+    boundary_ = http::EventBoundary::of(type != nullptr ? type->value : "", encoding);
+  }
+  request_.reset();
+  std::string().swap(accept_);
+  local_.session_.submit_response(local_stream_, head.status, fields, !head.end);
+  local_.wake();
+}
+
+void H2Exchange::response_data(std::string_view bytes) noexcept {
+  if (!response_started_ || down_ended_) {
+    link_->session().consumed(upstream_stream_, bytes.size());
+    return;
+  }
+  if (worker_.buffers_.exhausted() && down_.size() > stalled_bytes) {
+    log::warn("a stream that its client does not read was ended: out of buffer memory",
+              {{"cluster", route_->cluster},
+               {"remedy", "raise limits.buffer_memory_bytes, or see what the client does"}});
+    detach(H2Code::cancel);
+    down_.clear();
+    down_reset_ = H2Code::enhance_your_calm;
+    local_.session_.reset(local_stream_, H2Code::enhance_your_calm);
+    local_.wake();
+    return;
+  }
+  if (watch_) boundary_.pass(bytes);
+  down_.append(bytes);
+  local_.session_.resume(local_stream_);
+  local_.wake();
+}
+
+void H2Exchange::response_ended() noexcept {
+  down_ended_ = true;
+  if (!response_started_) return;
+  local_.session_.resume(local_stream_);
+  local_.wake();
+}
+
+void H2Exchange::take_response(char* to, std::size_t bytes) noexcept {
+  if (bytes == 0) return;
+  down_.take(to, bytes);
+  down_taken_bytes_ += bytes;
+  if (link_ == nullptr) return;
+  http::H2Session& session = link_->session();
+  session.consumed(upstream_stream_, bytes);
+  if (down_.empty() && down_taken_bytes_ - window_mark_bytes_ >= window_growth_bytes) {
+    window_mark_bytes_ = down_taken_bytes_;
+    session.grow_window(upstream_stream_, most_window_bytes);
+  }
+  if (session.wants_to_write()) link_->wake();
+}
+
+// END_STREAM has left.
+void H2Exchange::response_sent() noexcept {
+  log_end("");
+  // The rest of the request has no reader any more (RFC 9113 section 8.1).
+  if (!up_ended_ && link_ == nullptr) local_.session_.reset(local_stream_, H2Code::no_error);
+}
+
+void H2Exchange::local_closed(H2Code code) noexcept {
+  log_end(code == H2Code::no_error ? "" : "client went away");
+  local_.gone(*this);  // the end of this object
+}
+
+void H2Exchange::upstream_closed(H2Code code) noexcept {
+  const bool awaited = !response_started_;
+  link_->forget(*this);
+  link_ = nullptr;
+  upstream_stream_ = 0;
+  if (down_ended_ && response_started_) {
+    drop_request_body();
+    return;
+  }
+  if (down_reset_ != H2Code::no_error) return;
+  const bool refused = code == H2Code::refused_stream;
+  if (awaited && refused && may_go_again(true)) {
+    sent_again_ = true;
+    upstream_->place(*this);
+    return;
+  }
+  if (awaited && refused) {  // it was not processed: the client may repeat it
+    log_end("refused");
+    down_reset_ = H2Code::refused_stream;
+    local_.session_.reset(local_stream_, H2Code::refused_stream);
+    local_.wake();
+    return;
+  }
+  if (awaited)
+    return fail({Code::reset, Side::upstream, Retry::no, 0, "stream reset by the Proxy"});
+  truncated();
+}
+
+void H2Exchange::link_lost(const Error& error) noexcept {
+  const bool awaited = !response_started_;
+  link_ = nullptr;
+  upstream_stream_ = 0;
+  if (down_ended_ && response_started_) {
+    drop_request_body();
+    return;
+  }
+  if (awaited && may_go_again(false)) {
+    sent_again_ = true;
+    upstream_->place(*this);
+    return;
+  }
+  if (awaited) return fail(error);
+  truncated();
+}
+
+// The answer ends before its end. A watch that was delivered up to an event boundary ends properly,
+// so that its client resumes; anything else must not look complete.
+void H2Exchange::truncated() noexcept {
+  log_end("ended early by the Proxy");
+  const std::uint64_t open = boundary_.open_bytes();
+  if (watch_ && open <= down_.size()) {
+    down_.truncate(down_.size() - static_cast<std::size_t>(open));
+    down_ended_ = true;
+  } else {
+    down_reset_ = H2Code::internal_error;
+  }
+  local_.session_.resume(local_stream_);
+  local_.wake();
+}
+
+bool H2Exchange::end_watch() noexcept {
+  if (!is_running_watch()) return true;
+  const std::uint64_t open = boundary_.open_bytes();
+  if (open > down_.size()) return false;
+  detach(H2Code::cancel);
+  down_.truncate(down_.size() - static_cast<std::size_t>(open));
+  down_ended_ = true;
+  local_.session_.resume(local_stream_);
+  return true;
+}
+
+void H2Exchange::end_now() noexcept {
+  if (down_ended_ || down_reset_ != H2Code::no_error) return;
+  if (!response_started_)
+    return answer({Code::draining, Side::self, Retry::no, 0, "drain"}, "kubelane is shutting down");
+  detach(H2Code::cancel);
+  down_reset_ = H2Code::internal_error;
+  local_.session_.reset(local_stream_, H2Code::internal_error);
+}
+
+// Whether the request can be sent once more: nothing of it is lost, and it was not processed or may
+// be processed twice.
+bool H2Exchange::may_go_again(bool surely_not_processed) const noexcept {
+  return !sent_again_ && request_ && up_taken_bytes_ == 0 && (surely_not_processed || safe_);
+}
+
+void H2Exchange::drop_request_body() noexcept {
+  if (!up_.empty()) {
+    local_.session_.consumed(local_stream_, up_.size());
+    up_.clear();
+    local_.wake();
+  }
+}
+
+void H2Exchange::detach(H2Code code) noexcept {
+  if (waiting_) upstream_->withdraw(*this);
+  if (link_ == nullptr) return;
+  link_->session().disown(upstream_stream_);
+  link_->session().reset(upstream_stream_, code);
+  link_->wake();
+  link_->forget(*this);
+  link_ = nullptr;
+  upstream_stream_ = 0;
+}
+
+// ---------------------------------------------------------------- answers of our own
+
+void H2Exchange::refuse() noexcept {
+  log_end("the Proxy speaks HTTP/1.1");
+  detach(H2Code::cancel);
+  down_reset_ = H2Code::refused_stream;
+  local_.session_.reset(local_stream_, H2Code::refused_stream);
+  local_.wake();
+}
+
+void H2Exchange::fail(const Error& error) noexcept {
+  fail(error, describe(error, route_->cluster, upstream_->pool().snapshot()->target));
+}
+
+void H2Exchange::fail(const Error& error, std::string message) noexcept {
+  if (error.side == Side::upstream) {
+    log::warn("request failed upstream", {{"cluster", route_->cluster},
+                                          {"cause", name(error.code)},
+                                          {"where", error.where},
+                                          {"message", message}});
+  }
+  log_end(name(error.code));
+  answer(error, std::move(message));
+}
+
+void H2Exchange::answer(const Error& error, std::string message) noexcept {
+  detach(H2Code::cancel);
+  clear();
+  const http::StatusAnswer status = http::answer_for(error);
+  if (log::enabled(LogLevel::debug)) {
+    log::debug("answered locally", {{"listener", listener_->address},
+                                    {"code", status.code},
+                                    {"cause", name(error.code)},
+                                    {"message", message}});
+  }
+  answered_here_ = true;
+  response_started_ = true;
+  request_.reset();
+  drop_request_body();
+  const http::StatusBody body = http::render_status_body(status, message, accept_);
+  const std::string length = std::to_string(body.bytes.size());
+  const std::string retry_after =
+      status.retry_after ? std::to_string(status.retry_after->count()) : std::string();
+  std::array<http::Field, 5> fields;
+  std::size_t count = 0;
+  fields[count++] = {"content-type", body.content_type, http::FieldId::content_type};
+  fields[count++] = {"content-length", length, http::FieldId::content_length};
+  fields[count++] = {"cache-control", "no-store", http::FieldId::other};
+  if (status.code == 401) fields[count++] = {"www-authenticate", http::status_challenge};
+  if (status.retry_after) fields[count++] = {"retry-after", retry_after};
+  status_ = status.code;
+  if (!head_method_) down_.append(body.bytes);
+  down_ended_ = true;
+  local_.session_.submit_response(local_stream_, status.code, {fields.data(), count},
+                                  !head_method_);
+  local_.wake();
+}
+
+// ---------------------------------------------------------------- deadlines and the log
+
+void H2Exchange::arm() noexcept { worker_.loop_.deadlines().arm(*this, due()); }
+
+Clock::time_point H2Exchange::due() const noexcept {
+  const Timeouts& timeouts = worker_.config_.timeouts;
+  if (waiting_ || !has_body_) return progress_ + timeouts.response_head;
+  if (!up_.empty()) return progress_ + timeouts.progress;
+  if (!up_ended_) return progress_ + timeouts.local_idle;
+  return progress_ + timeouts.response_head;
+}
+
+void H2Exchange::on_deadline() noexcept {
+  if (response_started_) return;
+  if (worker_.loop_.now() < due()) return arm();
+  if (waiting_) {
+    return fail({Code::overloaded, Side::self, Retry::no, 0, "queue"},
+                "kubelane's queue for streams to the Teleport Proxy did not move in time");
+  }
+  const bool client_stalls = has_body_ && up_.empty() && !up_ended_;
+  if (client_stalls)
+    return fail(local_error(Code::timeout, "request body"),
+                "the request body did not arrive in time");
+  fail({Code::timeout, Side::upstream, Retry::no, 0,
+        up_.empty() ? "response head" : "request body"});
+}
+
+void H2Exchange::log_end(std::string_view failure) noexcept {
+  if (logged_ || route_ == nullptr) return;
+  logged_ = true;
+  log_.end(route_->cluster, status_, up_taken_bytes_, down_taken_bytes_, true, failure,
+           worker_.loop_.now());
+}
+
+}  // namespace kubelane::relay

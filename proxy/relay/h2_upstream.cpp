@@ -1,0 +1,227 @@
+#include "proxy/relay/h2_upstream.hpp"
+
+#include <algorithm>
+
+#include "proxy/observe/log.hpp"
+#include "proxy/relay/h2_exchange.hpp"
+#include "proxy/relay/upstream_link.hpp"
+#include "proxy/relay/worker.hpp"
+
+namespace kubelane::relay {
+namespace {
+
+using runtime::Clock;
+
+constexpr std::size_t most_links = 2;       // of one identity
+constexpr std::size_t most_waiting = 1024;  // streams without a link
+// How often new HTTP/1.1 connections ask whether the Proxy has begun to speak HTTP/2.
+constexpr std::chrono::seconds look_again{30};
+// After a dial that nobody waited for and that failed.
+constexpr std::chrono::seconds dial_pause{1};
+
+}  // namespace
+
+H2Upstream::H2Upstream(Worker& worker, UpstreamPool& pool, std::size_t service, bool scout)
+    : worker_(worker), pool_(pool), service_(service), scout_(scout) {
+  if (worker.config_.proxy_protocol == ProxyProtocol::http1) offers_ = Offers::http1;
+  if (worker.config_.proxy_protocol == ProxyProtocol::http2) offers_ = Offers::http2;
+}
+
+void H2Upstream::learn(bool http2) {
+  if (worker_.config_.proxy_protocol != ProxyProtocol::automatic) return;
+  const Offers now = http2 ? Offers::http2 : Offers::http1;
+  looked_ = worker_.loop_.now();
+  if (offers_ == now) return;
+  offers_ = now;
+  if (!http2) refuse_waiting();
+  worker_.wake_all();  // local HTTP/2 connections without a way upstream end
+}
+
+tls::Alpn H2Upstream::alpn_for_http1() noexcept {
+  if (worker_.config_.proxy_protocol != ProxyProtocol::automatic || offers_ == Offers::http2)
+    return tls::Alpn::http1;
+  const Clock::time_point now = worker_.loop_.now();
+  if (offers_ == Offers::http1 && now - looked_ < look_again) return tls::Alpn::http1;
+  looked_ = now;
+  return tls::Alpn::any;
+}
+
+void H2Upstream::take_link(link::UpstreamConnectionPtr connection) {
+  if (offers_ != Offers::http2) {
+    learn(true);
+    worker_.reports_.protocol_seen(service_, true);
+  }
+  UpstreamLink::serve(*this, std::move(connection), pool_.epoch());
+}
+
+void H2Upstream::saw_http1() {
+  if (offers_ == Offers::http1) return;
+  learn(false);
+  worker_.reports_.protocol_seen(service_, false);
+}
+
+void H2Upstream::adopted() { dial_if_wanted(); }
+
+// A link should be there before a request asks for it: the running one is of an older identity, or
+// nobody knows yet which protocol the Proxy speaks.
+bool H2Upstream::wants_link() const noexcept {
+  if (worker_.phase_ != Worker::Phase::serving || dialling_ || offers_ == Offers::http1)
+    return false;
+  if (!pool_.usable_now()) return false;
+  if (!waiting_.empty()) return true;
+  if (worker_.loop_.now() - failed_ < dial_pause) return false;
+  bool older = false;
+  for (const UpstreamLink* link : links_) {
+    if (!link->takes_streams()) continue;
+    if (link->epoch() == pool_.epoch()) return false;
+    older = true;
+  }
+  return older || (scout_ && offers_ == Offers::unknown);
+}
+
+void H2Upstream::dial_if_wanted() {
+  if (wants_link()) dial();
+}
+
+UpstreamLink* H2Upstream::usable_link() noexcept {
+  const auto now = std::chrono::system_clock::now();
+  for (auto link = links_.rbegin(); link != links_.rend(); ++link)
+    if ((*link)->takes_streams() && (*link)->has_room() && !(*link)->expired(now)) return *link;
+  return nullptr;
+}
+
+void H2Upstream::place(H2Exchange& exchange) {
+  if (offers_ == Offers::http1) return exchange.refuse();
+  UpstreamLink* const link = waiting_.empty() ? usable_link() : nullptr;
+  if (link != nullptr && exchange.submit(*link)) {
+    if (link->epoch() != pool_.epoch()) dial_if_wanted();
+    return;
+  }
+  if (waiting_.size() >= most_waiting) {
+    return exchange.fail({Code::overloaded, Side::self, Retry::no, 0, "queue"},
+                         "kubelane has too many streams waiting for the Teleport Proxy");
+  }
+  exchange.waiting_ = true;
+  waiting_.push_back(&exchange);
+  std::size_t full = 0;
+  for (const UpstreamLink* other : links_)
+    if (other->takes_streams() && other->epoch() == pool_.epoch()) ++full;
+  if (full < most_links && !dialling_) dial();
+}
+
+void H2Upstream::withdraw(H2Exchange& exchange) noexcept {
+  exchange.waiting_ = false;
+  waiting_.remove(&exchange);
+}
+
+runtime::Detached H2Upstream::dial() {
+  dialling_ = true;
+  const link::UpstreamSnapshotPtr snapshot = pool_.snapshot();
+  const std::uint64_t epoch = pool_.epoch();
+  if (!snapshot->identity || snapshot->addresses.empty()) {
+    dialled(Error{Code::no_identity, Side::self, Retry::no, 0, "lease"}, epoch);
+    co_return;
+  }
+  if (!pool_.reserve()) {
+    dialled(Error{Code::overloaded, Side::self, Retry::no, 0, "lease"}, epoch);
+    co_return;
+  }
+  const bool pinned = worker_.config_.proxy_protocol == ProxyProtocol::http2;
+  runtime::Readiness readiness(worker_.loop_);
+  auto connecting =
+      link::connect(readiness, worker_.batch_, snapshot, pool_.sessions(), worker_.config_.timeouts,
+                    pool_.first_address(), pinned ? tls::Alpn::http2 : tls::Alpn::any);
+  Result<link::UpstreamConnectionPtr> connected = co_await std::move(connecting);
+  if (!connected) pool_.closed();
+  dialled(std::move(connected), epoch);
+}
+
+void H2Upstream::dialled(Result<link::UpstreamConnectionPtr> connected, std::uint64_t epoch) {
+  dialling_ = false;
+  if (connected) {
+    link::UpstreamConnectionPtr connection = std::move(*connected);
+    if (!connection->stream().is_http2()) {
+      if (worker_.config_.proxy_protocol == ProxyProtocol::http2) {
+        pool_.closed();
+        connection.reset();
+        connected = Error{Code::tls_handshake, Side::upstream, Retry::yes, 0,
+                          "HTTP/2 is pinned by proxy_protocol, the Proxy does not choose it"};
+      } else {
+        pool_.give_back(std::move(connection));
+        saw_http1();
+        return;
+      }
+    } else {
+      if (offers_ != Offers::http2) {
+        learn(true);
+        worker_.reports_.protocol_seen(service_, true);
+      }
+      UpstreamLink::serve(*this, std::move(connection), epoch);
+      retire_older();
+      place_waiting();
+      return;
+    }
+  }
+  const Error error = connected.error();
+  failed_ = worker_.loop_.now();
+  pool_.address_failed();
+  if (error.code == Code::tls_peer || error.code == Code::tls_untrusted) {
+    worker_.reports_.certificate_refused(service_);
+  } else if (error.code != Code::no_identity && error.code != Code::overloaded) {
+    worker_.reports_.connect_failed(service_);
+  }
+  if (waiting_.empty()) return;
+  if (pool_.epoch() != epoch && pool_.usable_now()) {  // the credentials have changed meanwhile
+    dial();
+    return;
+  }
+  std::list<H2Exchange*> failed;
+  failed.swap(waiting_);
+  for (H2Exchange* exchange : failed) {
+    exchange->waiting_ = false;
+    exchange->fail(error);
+  }
+}
+
+// A newer link is there: the older ones take no more.
+void H2Upstream::retire_older() noexcept {
+  for (UpstreamLink* link : links_)
+    if (link->epoch() != pool_.epoch()) link->retire();
+}
+
+void H2Upstream::place_waiting() {
+  while (!waiting_.empty()) {
+    UpstreamLink* const link = usable_link();
+    if (link == nullptr) break;
+    H2Exchange& exchange = *waiting_.front();
+    waiting_.pop_front();
+    exchange.waiting_ = false;
+    if (!exchange.submit(*link)) {
+      waiting_.push_front(&exchange);
+      exchange.waiting_ = true;
+    }
+  }
+  std::size_t links = 0;
+  for (const UpstreamLink* link : links_)
+    if (link->takes_streams() && link->epoch() == pool_.epoch()) ++links;
+  if (!waiting_.empty() && links < most_links && !dialling_) dial();
+}
+
+void H2Upstream::refuse_waiting() {
+  std::list<H2Exchange*> refused;
+  refused.swap(waiting_);
+  for (H2Exchange* exchange : refused) {
+    exchange->waiting_ = false;
+    exchange->refuse();
+  }
+}
+
+void H2Upstream::link_ends() {
+  if (!waiting_.empty()) place_waiting();
+}
+
+void H2Upstream::certificate_refused() { worker_.reports_.certificate_refused(service_); }
+
+void H2Upstream::remove(UpstreamLink& link) noexcept { std::erase(links_, &link); }
+
+}  // namespace kubelane::relay

@@ -1,0 +1,190 @@
+#include "proxy/relay/upstream_link.hpp"
+
+#include <algorithm>
+
+#include "proxy/observe/log.hpp"
+#include "proxy/relay/h2_upstream.hpp"
+#include "proxy/relay/worker.hpp"
+
+namespace kubelane::relay {
+namespace {
+
+using http::H2Code;
+using runtime::Clock;
+using std::chrono::seconds;
+
+// A dead link is found within 5 s while requests wait for their answer, 30 s otherwise.
+constexpr seconds busy_silence{2};
+constexpr seconds busy_patience{2};
+constexpr seconds quiet_silence{15};
+constexpr seconds quiet_patience{10};
+constexpr seconds goodbye_time{1};
+
+http::H2Limits limits_of(const Config&) {
+  http::H2Limits limits;
+  // The Proxy's answers pass whatever it may send; the local client has its own limits.
+  limits.max_header_bytes = 256UL * 1024;
+  limits.max_header_fields = http::max_fields;
+  limits.stream_window_bytes = 1U << 20;
+  limits.connection_window_bytes = 32U << 20;
+  return limits;
+}
+
+}  // namespace
+
+UpstreamLink::UpstreamLink(H2Upstream& upstream, link::UpstreamConnectionPtr connection,
+                           std::uint64_t epoch)
+    : upstream_(upstream),
+      epoch_(epoch),
+      readiness_(upstream.worker_.loop_),
+      connection_(std::move(connection)),
+      session_(http::H2Session::Role::client, limits_of(upstream.worker_.config_), *this),
+      link_(*connection_, session_, upstream.worker_.h2_scratch_),
+      idle_since_(upstream.worker_.loop_.now()) {
+  connection_->set_sink(&readiness_);
+  link_.start(idle_since_);
+  upstream.add(*this);
+}
+
+UpstreamLink::~UpstreamLink() {
+  upstream_.pool_.closed();
+  upstream_.remove(*this);
+}
+
+runtime::Detached UpstreamLink::serve(H2Upstream& upstream, link::UpstreamConnectionPtr connection,
+                                      std::uint64_t epoch) {
+  UpstreamLink self(upstream, std::move(connection), epoch);
+  tls::Stream& stream = self.connection_->stream();
+  runtime::EventLoop& loop = upstream.worker_.loop_;
+  for (;;) {
+    const link::H2Link::Turn turn = self.link_.turn();
+    if (turn == link::H2Link::Turn::failed || turn == link::H2Link::Turn::ended) {
+      Error error = self.link_.error();
+      if (turn == link::H2Link::Turn::ended && error.where[0] == '\0')
+        error = {Code::bad_head, Side::upstream, Retry::no, 0, "HTTP/2"};
+      error.side = Side::upstream;
+      self.lose(error);
+      break;
+    }
+    if (!self.look_after(loop.now())) break;
+    if (self.session_.wants_to_write() && !stream.output_pending()) continue;
+    if (turn == link::H2Link::Turn::again) self.readiness_.wake();
+    co_await self.readiness_.wait(self.deadline());
+  }
+  const Clock::time_point limit = loop.now() + goodbye_time;
+  for (;;) {
+    const bool said = self.link_.flush();
+    if (said && stream.close_write().kind != tls::Step::Kind::want_write) co_return;
+    const bool in_time = co_await self.readiness_.wait(limit);
+    if (!in_time) co_return;
+  }
+}
+
+bool UpstreamLink::expired(std::chrono::system_clock::time_point now) const noexcept {
+  return connection_->snapshot->identity->not_after <= now;
+}
+
+bool UpstreamLink::has_room() const noexcept {
+  return exchanges_.size() < session_.peer_max_streams();
+}
+
+void UpstreamLink::retire() noexcept {
+  retired_ = true;
+  wake();
+}
+
+std::int32_t UpstreamLink::submit(H2Exchange& exchange) noexcept {
+  const std::int32_t stream =
+      session_.submit_request(exchange.request_->head(), exchange.request_->head().fields,
+                              exchange.has_body_, exchange.upstream_side_);
+  if (stream == 0) {
+    ending_ = true;  // out of stream ids, or the session is over
+    return 0;
+  }
+  exchange.index_in_link_ = exchanges_.size();
+  exchanges_.push_back(&exchange);
+  if (awaiting_heads_++ == 0) busy_since_ = upstream_.worker_.loop_.now();
+  ++submitted_;
+  ++connection_->requests;
+  wake();
+  return stream;
+}
+
+void UpstreamLink::forget(H2Exchange& exchange) noexcept {
+  const std::size_t index = exchange.index_in_link_;
+  exchanges_[index] = exchanges_.back();
+  exchanges_[index]->index_in_link_ = index;
+  exchanges_.pop_back();
+  if (exchange.awaits_head()) --awaiting_heads_;
+  if (exchanges_.empty()) idle_since_ = upstream_.worker_.loop_.now();
+  if (exchanges_.empty() && (retired_ || ending_)) wake();
+  if (takes_streams()) upstream_.room_made();
+}
+
+void UpstreamLink::on_settings() noexcept { upstream_.room_made(); }
+
+void UpstreamLink::on_goaway(H2Code) noexcept {
+  ending_ = true;
+  upstream_.link_ends();
+}
+
+// False: the link is over.
+bool UpstreamLink::look_after(Clock::time_point now) noexcept {
+  if (exchanges_.empty()) {
+    const bool unused = now - idle_since_ >= upstream_.worker_.config_.timeouts.upstream_idle;
+    if (goodbye_ && !session_.wants_to_write()) return false;
+    if ((retired_ || ending_ || unused) && !goodbye_) {
+      ending_ = goodbye_ = true;
+      session_.goaway(H2Code::no_error);
+      return true;
+    }
+  }
+  const bool busy = awaiting_heads_ > 0;
+  const bool silent_ping =
+      ping_sent_at_ != Clock::time_point{} && link_.received_bytes() == ping_bytes_;
+  if (silent_ping && now - ping_sent_at_ >= (busy ? busy_patience : quiet_patience)) {
+    lose({Code::timeout, Side::upstream, Retry::no, 0, "HTTP/2 ping"});
+    connection_->stream().abort();
+    return false;
+  }
+  if (!silent_ping) ping_sent_at_ = {};
+  const Clock::time_point heard = std::max(link_.received_at(), busy ? busy_since_ : idle_since_);
+  if (ping_sent_at_ == Clock::time_point{} && !exchanges_.empty() &&
+      now - heard >= (busy ? busy_silence : quiet_silence)) {
+    ping_sent_at_ = now;
+    ping_bytes_ = link_.received_bytes();
+    session_.ping();
+  }
+  return true;
+}
+
+Clock::time_point UpstreamLink::deadline() const noexcept {
+  const bool busy = awaiting_heads_ > 0;
+  if (exchanges_.empty()) return idle_since_ + upstream_.worker_.config_.timeouts.upstream_idle;
+  if (ping_sent_at_ != Clock::time_point{})
+    return ping_sent_at_ + (busy ? busy_patience : quiet_patience);
+  const Clock::time_point heard = std::max(link_.received_at(), busy ? busy_since_ : idle_since_);
+  return heard + (busy ? busy_silence : quiet_silence);
+}
+
+// What ran on it is told; new streams go elsewhere.
+void UpstreamLink::lose(const Error& error) noexcept {
+  ending_ = true;
+  const bool answered = link_.received_any();
+  if (!exchanges_.empty()) {
+    log::debug(
+        "the link to the Proxy is lost",
+        {{"cause", name(error.code)}, {"where", error.where}, {"streams", exchanges_.size()}});
+  }
+  // TLS 1.3: a refused client certificate shows at the first read (data-path spec 2.4).
+  if (!answered &&
+      (error.code == Code::tls_peer || error.code == Code::eof || error.code == Code::reset))
+    upstream_.certificate_refused();
+  std::vector<H2Exchange*> lost;
+  lost.swap(exchanges_);
+  awaiting_heads_ = 0;
+  for (H2Exchange* exchange : lost) exchange->link_lost(error);
+  upstream_.link_ends();
+}
+
+}  // namespace kubelane::relay
