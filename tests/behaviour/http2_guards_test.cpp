@@ -1,0 +1,199 @@
+// HTTP/2 as attackers and broken peers speak it: refused on the stream or the connection, bounded,
+// and without harm to the neighbours.
+#include <string>
+
+#include "tests/lab/h2_bad_answers.hpp"
+#include "tests/support/h2_bad_requests.hpp"
+#include "tests/support/http2_fixture.hpp"
+
+namespace {
+
+using support::BadRequest;
+using support::H2RawClient;
+using support::H2Response;
+namespace h2 = lab::h2;
+
+class Http2Guards : public support::Http2Fixture {
+ protected:
+  h2::Fields good(const std::string& target) const {
+    return H2RawClient::request("GET", endpoint().prefix + target, endpoint().host_header(),
+                                {{"authorization", "Bearer " + endpoint().token}});
+  }
+  // A frame that carries nothing, as often as wanted; then how the connection ended.
+  support::H2RawEnd flood(const std::string& frame, int count) {
+    const auto attacker = connect_h2_raw();
+    attacker->settle();
+    std::string burst;
+    for (int i = 0; i < 100; ++i) burst += frame;
+    for (int i = 0; i < count / 100; ++i)
+      if (!attacker->write(burst)) break;
+    return attacker->wait_closed();
+  }
+};
+
+TEST_F(Http2Guards, forbidden_requests_never_reach_the_proxy) {
+  ASSERT_NO_FATAL_FAILURE(start_http2());
+  const auto neighbour = connect_h2();
+  for (const auto& bad : support::bad_requests()) {
+    const auto attacker = connect_h2_raw();
+    attacker->settle();
+    const std::string target = "/watch?events=1&bad";
+    const auto refusal = support::provoke(*attacker, bad, good(target));
+    if (bad.harm == BadRequest::Harm::stream) {
+      EXPECT_TRUE(refusal.refused()) << bad.name;
+    } else if (bad.name != "stream with a number below the last") {  // nghttp2 ignores it
+      EXPECT_TRUE(refusal.connection_ended()) << bad.name;
+    }
+    EXPECT_EQ(get_h2(*neighbour, "/bytes/4").body, "abcd") << "after " << bad.name;
+  }
+}
+
+TEST_F(Http2Guards, forbidden_answers_do_not_reach_the_client) {
+  ASSERT_NO_FATAL_FAILURE(start_http2());
+  for (const auto& bad : lab::bad_answers()) {
+    if (bad.name.find("immense") != std::string::npos) continue;
+    proxy().on_request(lab::answer_badly(bad, "/bad"));
+    const auto local = connect_h2();
+    const auto stream = local->send(h2_request("GET", "/bad"));
+    const H2Response response = local->finish(stream);
+    EXPECT_TRUE(!response.ended || response.status >= 500 ||
+                bad.harm == lab::BadAnswer::Harm::limit)
+        << bad.name << " " << response.status;
+    EXPECT_EQ(get_h2(*local, "/bytes/4").body, "abcd") << "after " << bad.name;
+  }
+}
+
+TEST_F(Http2Guards, wrong_tokens_are_unauthorized_and_three_end_the_connection) {
+  ASSERT_NO_FATAL_FAILURE(start_http2());
+  const auto local = connect_h2();
+  for (int i = 0; i < 3; ++i) {
+    auto request = h2_request("GET", "/bytes/1");
+    request.fields = {{"authorization", "Bearer wrong"}};
+    const H2Response response = local->exchange(request);
+    EXPECT_EQ(response.status, 401);
+    EXPECT_EQ(response.header("www-authenticate"), "Bearer realm=\"kubelane\"");
+    EXPECT_NE(response.body.find("\"kind\":\"Status\""), std::string::npos);
+  }
+  EXPECT_TRUE(local->wait_closed());
+  EXPECT_EQ(proxy().seen().request_count, 0u);
+}
+
+TEST_F(Http2Guards, a_foreign_authority_and_an_unknown_cluster_are_refused) {
+  ASSERT_NO_FATAL_FAILURE(start_http2());
+  const auto local = connect_h2("demo", {.authority = "evil.example.com"});
+  EXPECT_EQ(get_h2(*local, "/bytes/1").status, 403);
+  const auto other = connect_h2();
+  auto request = h2_request("GET", "/bytes/1");
+  request.method = "CONNECT_";
+  EXPECT_EQ(other->exchange(request).status / 100, 2) << "any token is a method";
+}
+
+TEST_F(Http2Guards, a_host_that_is_not_the_authority_is_refused) {
+  ASSERT_NO_FATAL_FAILURE(start_http2());
+  const auto local = connect_h2();
+  const H2Response response =
+      local->exchange(h2_request("GET", "/bytes/1", {{"host", "other.example.com"}}));
+  EXPECT_EQ(response.status, 400);
+  EXPECT_NE(response.body.find("Host is not the authority"), std::string::npos);
+  EXPECT_EQ(proxy().seen().request_count, 0u);
+}
+
+TEST_F(Http2Guards, large_heads_are_refused_on_their_stream) {
+  ASSERT_NO_FATAL_FAILURE(start_http2());
+  const auto local = connect_h2();
+  const H2Response large = local->exchange(
+      h2_request("GET", "/bytes/1",
+                 {{"x-large", std::string(60'000, 'x')}, {"x-larger", std::string(10'000, 'y')}}));
+  EXPECT_EQ(large.status, 431);
+  h2::Fields many;
+  for (int i = 0; i < 120; ++i) many.emplace_back("x-" + std::to_string(i), "1");
+  EXPECT_EQ(local->exchange(h2_request("GET", "/bytes/1", many)).status, 431);
+  EXPECT_EQ(get_h2(*local, "/bytes/2").status, 200) << "the connection goes on";
+}
+
+TEST_F(Http2Guards, exec_over_http_2_gets_a_clear_answer) {
+  ASSERT_NO_FATAL_FAILURE(start_http2());
+  const auto local = connect_h2();
+  const H2Response response = local->exchange(
+      h2_request("POST", "/api/v1/namespaces/default/pods/demo/exec?command=ls&stdout=true"));
+  EXPECT_EQ(response.status, 403);
+  EXPECT_NE(response.body.find("http/1.1"), std::string::npos) << response.body;
+}
+
+TEST_F(Http2Guards, a_broken_preface_ends_the_connection) {
+  ASSERT_NO_FATAL_FAILURE(start_http2());
+  const auto attacker = connect_h2_raw();
+  attacker->write("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
+  EXPECT_TRUE(attacker->wait_closed().closed);
+}
+
+TEST_F(Http2Guards, a_client_that_never_speaks_is_given_up) {
+  more_yaml += "timeouts: {request_head: 300ms}\n";
+  ASSERT_NO_FATAL_FAILURE(start_http2());
+  const auto silent = connect_h2_raw();
+  EXPECT_TRUE(silent->wait_closed().closed);
+  const auto slow = connect_h2_raw();
+  slow->settle();
+  slow->write(h2::frame(h2::frame_type::headers, 0, 1, "\x82"));  // without END_HEADERS
+  EXPECT_TRUE(slow->wait_closed().closed);
+}
+
+TEST_F(Http2Guards, floods_end_the_connection_and_nobody_elses) {
+  ASSERT_NO_FATAL_FAILURE(start_http2());
+  const auto neighbour = connect_h2();
+  const auto watch = neighbour->send(h2_request("GET", "/watch?events=1"));
+  ASSERT_TRUE(neighbour->wait_head(watch));
+  const std::size_t before = kubelane().resident_bytes();
+  EXPECT_TRUE(flood(h2::frame(h2::frame_type::ping, 0, 0, std::string(8, 'x')), 100'000).closed);
+  EXPECT_TRUE(flood(h2::frame(h2::frame_type::settings, 0, 0, ""), 100'000).closed);
+  EXPECT_TRUE(
+      flood(h2::frame(h2::frame_type::priority, 0, 1, std::string("\0\0\0\3\x10", 5)), 100'000)
+          .closed);
+  EXPECT_TRUE(
+      flood(h2::frame(h2::frame_type::rst_stream, 0, 1, std::string(4, '\0')), 100'000).closed);
+  if (!support::Process::sanitized) {
+    EXPECT_LT(kubelane().resident_bytes(), before + (8u << 20));
+  }
+  EXPECT_EQ(get_h2(*neighbour, "/bytes/9").status, 200);
+  gate().release(1);
+  EXPECT_TRUE(neighbour->finish(watch).ended);
+}
+
+TEST_F(Http2Guards, rapid_resets_are_bounded) {
+  ASSERT_NO_FATAL_FAILURE(start_http2());
+  const auto neighbour = connect_h2();
+  const auto attacker = connect_h2_raw();
+  attacker->settle();
+  bool open = true;
+  for (std::uint32_t stream = 1; open && stream < 20'000; stream += 2) {
+    open = attacker->headers(stream, good("/watch?events=1&rapid")) &&
+           attacker->write(
+               h2::frame(h2::frame_type::rst_stream, 0, stream, std::string("\0\0\0\x08", 4)));
+  }
+  EXPECT_TRUE(attacker->wait_closed().closed);
+  EXPECT_EQ(get_h2(*neighbour, "/bytes/9").status, 200);
+}
+
+TEST_F(Http2Guards, a_continuation_flood_is_bounded) {
+  ASSERT_NO_FATAL_FAILURE(start_http2());
+  const auto attacker = connect_h2_raw();
+  attacker->settle();
+  attacker->write(h2::frame(h2::frame_type::headers, 0, 1, "\x82"));
+  for (int i = 0; i < 10'000; ++i)
+    if (!attacker->write(h2::frame(h2::frame_type::continuation, 0, 1, ""))) break;
+  EXPECT_TRUE(attacker->wait_closed().closed);
+}
+
+TEST_F(Http2Guards, empty_data_frames_are_bounded) {
+  ASSERT_NO_FATAL_FAILURE(start_http2());
+  const auto attacker = connect_h2_raw();
+  attacker->settle();
+  auto fields = H2RawClient::request("POST", endpoint().prefix + "/echo", endpoint().host_header(),
+                                     {{"authorization", "Bearer " + endpoint().token}});
+  attacker->headers(1, fields, false);
+  for (int i = 0; i < 100'000; ++i)
+    if (!attacker->data(1, "")) break;
+  EXPECT_TRUE(attacker->wait_closed().closed);
+}
+
+}  // namespace
