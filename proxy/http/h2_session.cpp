@@ -61,8 +61,18 @@ struct H2Session::Callbacks {
     return static_cast<H2Stream*>(nghttp2_session_get_stream_user_data(session, id));
   }
 
-  static int begin_frame(nghttp2_session*, const nghttp2_frame_hd* hd, void* user) {
+  static int begin_frame(nghttp2_session* session, const nghttp2_frame_hd* hd, void* user) {
     H2Session& me = self(user);
+    const bool data = hd->type == NGHTTP2_DATA;
+    const bool headers = hd->type == NGHTTP2_HEADERS;
+    const bool reset = hd->type == NGHTTP2_RST_STREAM;
+    if (me.role_ == Role::server && (data || headers || reset) && hd->stream_id % 2 == 1) {
+      const bool ends = reset || (hd->flags & NGHTTP2_FLAG_END_STREAM) != 0;
+      const bool exists = nghttp2_session_find_stream(session, hd->stream_id) != nullptr;
+      if (!me.note_stream(static_cast<std::uint32_t>(hd->stream_id) / 2, headers, ends,
+                          exists || reset))
+        return NGHTTP2_ERR_CALLBACK_FAILURE;
+    }
     bool idle = false;
     switch (hd->type) {
       case NGHTTP2_DATA:
@@ -291,6 +301,7 @@ H2Session::H2Session(Role role, const H2Limits& limits, H2Owner& owner)
     nghttp2_session_client_new2(&made, Callbacks::table(), this, Callbacks::options());
   }
   session_.reset(made);
+  if (role == Role::server) walk_skip_bytes_ = NGHTTP2_CLIENT_MAGIC_LEN;
   if (!session_) {
     broken_ = true;
     return;
@@ -312,21 +323,94 @@ H2Session::H2Session(Role role, const H2Limits& limits, H2Owner& owner)
 
 H2Session::~H2Session() = default;
 
-bool H2Session::breaks(const char* reason) noexcept {
+bool H2Session::note_stream(std::uint32_t id, bool opens, bool ends, bool exists) noexcept {
+  History& history = history_;
+  const std::uint32_t slot = id % History::streams;
+  if (opens && (id > history.highest || (id == 0 && !history.opened[0]))) {
+    for (std::uint32_t i = 1; i <= std::min(id - history.highest, History::streams); ++i) {
+      history.opened.reset((history.highest + i) % History::streams);
+      history.ended.reset((history.highest + i) % History::streams);
+    }
+    history.highest = id;
+    history.opened.set(slot);
+  } else if (!exists && id <= history.highest && history.highest - id < History::streams) {
+    if (history.ended[slot]) return breaks("frame on a closed stream", H2Code::stream_closed);
+    if (opens && !history.opened[slot])
+      return breaks("stream with a number below the last", H2Code::protocol_error);
+  }
+  if (ends) history.ended.set(slot);
+  return true;
+}
+
+bool H2Session::breaks(const char* reason, H2Code code) noexcept {
   reason_ = reason;
+  reason_code_ = code;
   return false;
 }
 
 bool H2Session::receive(std::string_view bytes, Clock::time_point now) noexcept {
   if (broken_) return false;
   now_ = now;
+  if (role_ == Role::client) return feed(bytes);
+  while (!bytes.empty()) {
+    std::int32_t late_stream = 0;
+    const std::size_t before = walk(bytes, late_stream);
+    if (!feed(bytes.substr(0, before))) return false;
+    if (late_stream != 0 && nghttp2_session_find_stream(session_.get(), late_stream) == nullptr) {
+      breaks("DATA on a closed stream", H2Code::stream_closed);
+      terminate(reason_code_);
+      return false;
+    }
+    bytes.remove_prefix(before);
+  }
+  return true;
+}
+
+std::size_t H2Session::walk(std::string_view bytes, std::int32_t& late_stream) noexcept {
+  std::size_t at = 0;
+  bool changed = false;  // frames before this one may have ended streams: nghttp2 first
+  while (at < bytes.size()) {
+    const auto skipped =
+        static_cast<std::size_t>(std::min<std::uint64_t>(walk_skip_bytes_, bytes.size() - at));
+    at += skipped;
+    walk_skip_bytes_ -= skipped;
+    if (walk_skip_bytes_ > 0) break;
+    const std::size_t part = std::min(frame_header_bytes - walk_header_.size(), bytes.size() - at);
+    walk_header_ += bytes.substr(at, part);
+    at += part;
+    if (walk_header_.size() < frame_header_bytes) break;
+    const auto byte = [this](std::size_t i) {
+      return static_cast<std::uint32_t>(static_cast<unsigned char>(walk_header_[i]));
+    };
+    const std::uint32_t type = byte(3);
+    if (type == NGHTTP2_DATA && changed) {
+      at -= part;
+      walk_header_.resize(frame_header_bytes - part);
+      break;
+    }
+    changed = changed || type == NGHTTP2_HEADERS || type == NGHTTP2_RST_STREAM ||
+              (type == NGHTTP2_DATA && (byte(4) & NGHTTP2_FLAG_END_STREAM) != 0);
+    walk_skip_bytes_ = byte(0) << 16 | byte(1) << 8 | byte(2);
+    const std::uint32_t id = (byte(5) & 0x7f) << 24 | byte(6) << 16 | byte(7) << 8 | byte(8);
+    walk_header_.clear();
+    if (type != NGHTTP2_DATA || id % 2 == 0) continue;
+    const std::uint32_t half = id / 2;
+    if (half > history_.highest || history_.highest - half >= History::streams) continue;
+    if (!history_.ended[half % History::streams]) continue;
+    late_stream = static_cast<std::int32_t>(id);
+    break;
+  }
+  return at;
+}
+
+bool H2Session::feed(std::string_view bytes) noexcept {
   const ssize_t taken = nghttp2_session_mem_recv(
       session_.get(), reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size());
   if (taken == static_cast<ssize_t>(bytes.size())) return true;
   if (taken >= 0) return false;  // never: nothing pauses the session
   if (reason_[0] != '\0' || taken == NGHTTP2_ERR_FLOODED) {
-    if (reason_[0] == '\0') reason_ = "flood of frames that want an answer";
-    terminate(H2Code::enhance_your_calm);
+    if (reason_[0] == '\0') breaks("flood of frames that want an answer");
+    terminate(reason_code_);
   } else {
     reason_ = nghttp2_strerror(static_cast<int>(taken));
     terminate(taken == NGHTTP2_ERR_BAD_CLIENT_MAGIC ? H2Code::protocol_error

@@ -5,6 +5,7 @@
 // Sans I/O. RFC 9113.
 #pragma once
 
+#include <bitset>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -25,6 +26,7 @@ enum class H2Code : std::uint32_t {
   no_error = 0x0,
   protocol_error = 0x1,
   internal_error = 0x2,
+  stream_closed = 0x5,
   refused_stream = 0x7,
   cancel = 0x8,
   enhance_your_calm = 0xb
@@ -159,10 +161,23 @@ class H2Session {
     bool add(double amount, double burst, double per_second, Clock::time_point now) noexcept;
   };
 
+  // What the peer's latest streams have been through, where nghttp2 forgets: frames after the end
+  // of a stream and numbers that go backward are errors of the connection (RFC 9113 section 5.1).
+  struct History {
+    static constexpr std::uint32_t streams = 2048;
+    std::bitset<streams> opened;
+    std::bitset<streams> ended;  // by the peer
+    std::uint32_t highest = 0;   // odd stream ids, halved
+  };
+  // nghttp2 skips DATA of a closed stream without a word, so we walk over the frames ourselves.
+  // Returns how many bytes come before the first DATA frame of a stream that the peer has ended.
+  std::size_t walk(std::string_view bytes, std::int32_t& late_stream) noexcept;
+  bool feed(std::string_view bytes) noexcept;
+  bool note_stream(std::uint32_t id, bool opens, bool ends, bool exists) noexcept;
   void begin_block(bool trailers) noexcept;
   void add_field(std::string_view field_name, std::string_view value) noexcept;
   H2Head end_block(bool end);
-  bool breaks(const char* reason) noexcept;
+  bool breaks(const char* reason, H2Code code = H2Code::enhance_your_calm) noexcept;
 
   Role role_;
   H2Limits limits_;
@@ -184,6 +199,9 @@ class H2Session {
   bool block_too_large_ = false;
   bool in_block_ = false;
   unsigned continuations_ = 0;
+  History history_;
+  std::uint64_t walk_skip_bytes_ = 0;  // preface, then payload of the frame that was entered
+  std::string walk_header_;            // the beginning of a frame header
   Nuisance idle_frames_;
   Nuisance window_updates_;
 
@@ -196,6 +214,7 @@ class H2Session {
   bool goaway_sent_ = false;
   bool broken_ = false;
   const char* reason_ = "";
+  H2Code reason_code_ = H2Code::no_error;
 };
 
 }  // namespace kubelane::http
