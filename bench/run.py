@@ -3,7 +3,7 @@
 
 The same load through each of them in turn, each on one core, in interleaved rounds; medians. What it
 measures and how to read it: bench/README.md. Standard library only; needs nginx, haproxy, nghttpx,
-wrk, h2load, taskset and openssl on PATH.
+wrk, h2load, curl, taskset and openssl on PATH.
 """
 
 import argparse
@@ -31,12 +31,15 @@ SIZES = {"1k": 1 << 10, "64k": 64 << 10, "1m": 1 << 20}
 
 
 class Scenario:
-    """One kind of load. `goal`: kubelane's wanted ratio of CPU per request to `against`."""
+    """One kind of load. `goal`: kubelane's wanted ratio of CPU per request to `against`. `streams` at
+    once per connection: HTTP/2 on the client's side, and upstream where the proxy can."""
 
-    def __init__(self, name, title, tool, size, connections, goal, against):
+    def __init__(self, name, title, tool, size, connections, goal, against, streams=0):
         self.name, self.title, self.tool = name, title, tool
         self.size, self.connections = size, connections
         self.goal, self.against = goal, against
+        self.streams = streams
+        self.protocol = "h2" if streams else "h1"
 
 
 SCENARIOS = [
@@ -45,7 +48,20 @@ SCENARIOS = [
     Scenario("list-1m", "1 MB lists, 4 connections", "wrk", "1m", 4, 0.75, "best"),
     Scenario("single", "1 KB, one request at a time", "wrk", "1k", 1, None, "best"),
     Scenario("connect", "1 KB, a new TLS connection per request", "h2load", "1k", 0, 0.85, "nginx"),
+    Scenario("h2-small", "HTTP/2, 1 KB, 8 connections of 16 streams", "h2load", "1k", 8, 0.80, "best",
+             16),
+    Scenario("h2-64k", "HTTP/2, 64 KB lists, 8 connections of 4 streams", "h2load", "64k", 8, 0.80,
+             "best", 4),
+    Scenario("h2-1m", "HTTP/2, 1 MB lists, 4 connections of 2 streams", "h2load", "1m", 4, 0.75,
+             "best", 2),
 ]
+
+# What the peers' configurations need to know of a protocol.
+PROTOCOLS = {
+    "h1": {"ALPN": "http/1.1", "NGINX_HTTP2": "", "NGHTTPX_PROTO": "http/1.1",
+           "PROXY_PROTOCOL": "http1"},
+    "h2": {"ALPN": "h2", "NGINX_HTTP2": "http2", "NGHTTPX_PROTO": "h2", "PROXY_PROTOCOL": "http2"},
+}
 
 
 # ---------------------------------------------------------------- processes
@@ -134,14 +150,15 @@ def render(template, target, values):
 
 
 class Bench:
-    """The upstream and all proxies, started once; load is run against one at a time."""
+    """The upstream and all proxies, started once for each protocol; load is run against one at a
+    time."""
 
-    def __init__(self, folder, kubelane, peers):
+    def __init__(self, folder, kubelane, peers, protocols):
         self.folder = folder
-        self.kubelane, self.peers = kubelane, peers
+        self.kubelane, self.peers, self.protocols = kubelane, peers, protocols
         self.servers = []
-        self.proxies = {}
-        self.token = "none"
+        self.proxies = {}  # by name and protocol
+        self.tokens = {}  # by protocol
         cores = sorted(os.sched_getaffinity(0))
         if len(cores) < 2:
             raise RuntimeError("needs two cores: one for the proxy, one for load and upstream")
@@ -153,7 +170,7 @@ class Bench:
     def start_all(self):
         folder = self.folder
         self.upstream_port, self.direct_port, self.status_port, *ports = free_ports(
-            3 + len(self.peers))
+            3 + len(self.peers) * len(self.protocols))
         self.values = {"DIR": folder, "UPSTREAM": self.upstream_port, "DIRECT": self.direct_port,
                        "STATUS": self.status_port}
         subprocess.run([str(HERE / "make_pki.sh"), str(folder), str(self.upstream_port)],
@@ -167,24 +184,29 @@ class Bench:
             "haproxy": lambda c: ["haproxy", "-db", "-f", c("haproxy.cfg")],
             "nghttpx": lambda c: ["nghttpx", f"--conf={c('nghttpx.conf')}"],
         }
-        for name, port in zip(self.peers, ports):
-            self.values["PORT"] = port
-            self.proxies[name] = self.start(name, commands[name](self.config), self.proxy_core,
-                                            port)
-        if "kubelane" in self.peers:
-            self.token = self.read_token()
+        for protocol in self.protocols:
+            self.values.update(PROTOCOLS[protocol], PROTOCOL=protocol)
+            for name in self.peers:
+                self.values["PORT"] = port = ports.pop()
+                self.proxies[name, protocol] = self.start(
+                    f"{name}-{protocol}", commands[name](self.config), self.proxy_core, port)
+        for protocol in self.protocols:
+            self.tokens[protocol] = (self.read_token(protocol) if "kubelane" in self.peers
+                                     else "none")
 
     def config(self, template):
-        return render(template, self.folder / template, self.values)
+        target = self.folder / f"{self.values.get('PROTOCOL', '')}{template}"
+        return render(template, target, self.values)
 
     def start(self, name, command, core, port):
         server = Server(name, command, core, port, self.folder / f"{name}.out")
         self.servers.append(server)
         return server
 
-    def read_token(self):
-        kubeconfig = self.folder / "kubelane-out" / "kubeconfig.yaml"
-        wait_until("kubelane's kubeconfig", kubeconfig.exists, self.proxies["kubelane"].process)
+    def read_token(self, protocol):
+        kubeconfig = self.folder / f"kubelane-out-{protocol}" / "kubeconfig.yaml"
+        wait_until("kubelane's kubeconfig", kubeconfig.exists,
+                   self.proxies["kubelane", protocol].process)
         return re.search(r'token: "?([^"\s]+)', kubeconfig.read_text()).group(1)
 
     def upstream_accepts(self):
@@ -193,21 +215,45 @@ class Bench:
         text = connection.getresponse().read().decode()
         return int(text.split("requests")[1].split()[0])
 
+    def check_http2(self, name):
+        """The same for HTTP/2: both legs, but for nginx, which has none upstream."""
+        def get(path):
+            return subprocess.run(
+                ["curl", "-sk", "--noproxy", "*", "--http2", "-w", "\n%{http_version}", "-H",
+                 f"Authorization: Bearer {self.tokens['h2']}",
+                 f"https://127.0.0.1:{self.proxies[name, 'h2'].port}{path}"],
+                capture_output=True, check=False).stdout
+
+        wait_until(f"{name} to reach the upstream", lambda: b"SUCCESS" in get("/check"),
+                   self.proxies[name, "h2"].process)
+        upstream = get("/check").decode()
+        wanted = "HTTP/1.1" if name == "nginx" else "HTTP/2.0"
+        problems = []
+        if not upstream.startswith("TLSv1.3 TLS_AES_128_GCM_SHA256 SUCCESS"):
+            problems.append(f"upstream side is {upstream}")
+        if wanted not in upstream or not upstream.endswith("\n2"):
+            problems.append(f"not HTTP/2 on both legs: {upstream}")
+        for size in SIZES:
+            if get(f"/{size}")[:-2] != (self.folder / "files" / size).read_bytes():
+                problems.append(f"/{size} is not what the upstream has")
+        if problems:
+            raise RuntimeError(f"{name}: " + "; ".join(problems))
+
     def check(self, name):
         """Every proxy must do the same job: TLS 1.3 with AES-128-GCM twice, our certificate
         upstream, the very bytes, the connection kept."""
         context = ssl.create_default_context()
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        port = self.proxies[name].port
+        port = self.proxies[name, "h1"].port
         connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=10, context=context)
 
         def get(path):
-            connection.request("GET", path, headers={"Authorization": f"Bearer {self.token}"})
+            connection.request("GET", path, headers={"Authorization": f"Bearer {self.tokens['h1']}"})
             answer = connection.getresponse()
             return answer.status, answer.read()
 
         wait_until(f"{name} to reach the upstream", lambda: get("/check")[0] == 200,
-                   self.proxies[name].process)
+                   self.proxies[name, "h1"].process)
         local = connection.sock.cipher()
         upstream = get("/check")[1].decode()
         problems = []
@@ -239,7 +285,7 @@ class Bench:
 
     def wrk(self, port, scenario, seconds):
         text = self.load(["wrk", "-t1", f"-c{scenario.connections}", f"-d{seconds}s", "--latency",
-                          "--timeout", "10s", "-H", f"Authorization: Bearer {self.token}",
+                          "--timeout", "10s", "-H", f"Authorization: Bearer {self.tokens['h1']}",
                           f"https://127.0.0.1:{port}/{scenario.size}"])
         if "Non-2xx" in text or "Socket errors" in text:
             raise RuntimeError(f"failed requests: {text}")
@@ -255,7 +301,7 @@ class Bench:
         # A full handshake each (h2load resumes no sessions), at a rate that every peer can take.
         count = int(300 * seconds)
         text = self.load(["h2load", "--h1", "-n", str(count), "-c", str(count), "-r", "12",
-                          "--rate-period=40ms", "-H", f"Authorization: Bearer {self.token}",
+                          "--rate-period=40ms", "-H", f"Authorization: Bearer {self.tokens['h1']}",
                           f"https://127.0.0.1:{port}/{scenario.size}"])
         if f" {count} succeeded, 0 failed" not in text:
             raise RuntimeError(f"failed requests: {text}")
@@ -264,11 +310,28 @@ class Bench:
         return {"requests": count, "rps": None, "p50_us": None, "p99_us": None,
                 "mean_us": micros(mean)}
 
+    def h2load_streams(self, port, scenario, seconds):
+        log = self.folder / "h2load.log"
+        log.unlink(missing_ok=True)
+        text = self.load(["h2load", "-t1", f"-c{scenario.connections}", f"-m{scenario.streams}",
+                          f"-D{seconds}", f"--log-file={log}", "-H",
+                          f"Authorization: Bearer {self.tokens['h2']}",
+                          f"https://127.0.0.1:{port}/{scenario.size}"])
+        failed, bad = re.search(r"(\d+) failed, \d+ errored", text), re.search(r"(\d+) 2xx", text)
+        count = int(re.search(r"requests: \d+ total, \d+ started, (\d+) done", text).group(1))
+        if int(failed.group(1)) or int(bad.group(1)) < count:
+            raise RuntimeError(f"failed requests: {text}")
+        times = sorted(int(line.split("\t")[2]) for line in log.read_text().splitlines())
+        return {"requests": count, "rps": count / seconds, "p50_us": times[len(times) // 2],
+                "p99_us": times[len(times) * 99 // 100]}
+
     def measure(self, name, scenario, seconds):
-        proxy = self.proxies[name]
+        proxy = self.proxies[name, scenario.protocol]
         run = self.wrk if scenario.tool == "wrk" else self.h2load
+        if scenario.streams:
+            run = self.h2load_streams
         # Unmeasured: fills the pools, so that nobody pays for connections that idled away.
-        run(proxy.port, scenario, 1 if scenario.tool == "wrk" else 0.2)
+        run(proxy.port, scenario, 0.2 if scenario.name == "connect" else 1)
         accepts, cpu = self.upstream_accepts(), proxy.cpu_seconds()
         result = run(proxy.port, scenario, seconds)
         result["cpu_us"] = (proxy.cpu_seconds() - cpu) * 1e6 / result["requests"]
@@ -446,11 +509,11 @@ def rotate(names, by):
 
 def run_rounds(bench, arguments):
     results = {scenario.name: {} for scenario in arguments.scenarios}
-    wrk_seconds = max(1, round(arguments.seconds))
+    whole_seconds = max(1, round(arguments.seconds))
     for turn in range(arguments.rounds):
         print(f"round {turn + 1} of {arguments.rounds}", file=sys.stderr)
         for scenario in arguments.scenarios:
-            seconds = wrk_seconds if scenario.tool == "wrk" else arguments.seconds
+            seconds = arguments.seconds if scenario.name == "connect" else whole_seconds
             for name in rotate(arguments.peers, turn):
                 result = bench.measure(name, scenario, seconds)
                 results[scenario.name].setdefault(name, []).append(result)
@@ -483,7 +546,7 @@ def write_results(arguments, results):
 def main():
     arguments = parse_arguments()
     os.environ["PATH"] += ":/usr/sbin:/sbin"
-    for tool in ["wrk", "h2load", "taskset", "openssl", "nginx"] + arguments.peers:
+    for tool in ["wrk", "h2load", "curl", "taskset", "openssl", "nginx"] + arguments.peers:
         if tool != "kubelane" and shutil.which(tool) is None:
             sys.exit(f"bench: {tool} is not installed; ./dev bench installs it")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -491,11 +554,15 @@ def main():
     with tempfile.TemporaryDirectory(prefix="kubelane-bench-", dir=memory) as folder:
         # nginx started as root serves files as another user.
         pathlib.Path(folder).chmod(0o711)
-        bench = Bench(pathlib.Path(folder), arguments.kubelane, arguments.peers)
+        protocols = sorted({scenario.protocol for scenario in arguments.scenarios})
+        bench = Bench(pathlib.Path(folder), arguments.kubelane, arguments.peers, protocols)
         try:
             bench.start_all()
             for name in arguments.peers:
-                bench.check(name)
+                if "h1" in protocols:
+                    bench.check(name)
+                if "h2" in protocols:
+                    bench.check_http2(name)
             results = run_rounds(bench, arguments)
         except RuntimeError as error:
             sys.exit(f"bench: {error}")
