@@ -1,9 +1,9 @@
 #include "proxy/relay/admit.hpp"
 
+#include <algorithm>
+
 #include <arpa/inet.h>
 #include <openssl/crypto.h>
-
-#include <algorithm>
 
 namespace kubelane::relay {
 namespace {
@@ -32,6 +32,20 @@ bool host_allowed(const Listener& listener, std::string_view authority) {
   if (listener.any_ip_host && is_ip_literal(host)) return true;
   return std::any_of(listener.allowed_hosts.begin(), listener.allowed_hosts.end(),
                      [host](const std::string& allowed) { return http::iequals(host, allowed); });
+}
+
+// Any page in a browser can make it send requests to localhost; it tells whose page it was. Without
+// a secret in the request only our own pages may do that. Origin: scheme://authority, or null.
+bool origin_allowed(const Listener& listener, http::Fields fields) {
+  for (const http::Field& field : fields) {
+    if (field.id != http::FieldId::origin) continue;
+    const std::size_t scheme = field.value.find("://");
+    if (scheme == std::string_view::npos) return false;
+    const std::string_view authority = field.value.substr(scheme + 3);
+    if (authority.find_first_of("@/?#") != std::string_view::npos) return false;
+    if (!host_allowed(listener, authority)) return false;
+  }
+  return true;
 }
 
 // Exactly one Authorization field that holds our token.
@@ -83,6 +97,12 @@ Admission admit(const Listener& listener, std::string_view authority, std::strin
     return refuse(Code::denied, "Host \"" + std::string(authority.substr(0, 200)) +
                                     "\" is not one of kubelane's names (a guard against DNS "
                                     "rebinding); add it to allowed_hosts if it is meant to be");
+  }
+  if (listener.auth == LocalAuth::none && !origin_allowed(listener, fields)) {
+    return refuse(Code::denied,
+                  "the request comes from a web page of another site (Origin), and with "
+                  "local_auth: none nothing else tells that it is wanted; add the page's host to "
+                  "allowed_hosts if it is");
   }
   if (listener.auth == LocalAuth::token && !token_matches(listener.token, fields)) {
     return refuse(Code::unauthorized,

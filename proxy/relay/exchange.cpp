@@ -45,8 +45,6 @@ Exchange::Exchange(LocalHttp1& local, const Admission& admission)
   const std::string_view path = head.path.substr(std::min(strip_bytes_, head.path.size()));
   watch_ = is_watch(path, head.query);
   log_.begin(head.method, path, head.query, worker_.loop_.now(), "HTTP/1.1");
-  if (const http::Field* accept = http::find(head.fields(), http::FieldId::accept))
-    local_.accept_ = accept->value.substr(0, 256);
 }
 
 Exchange::~Exchange() { discard_upstream(false); }
@@ -69,7 +67,7 @@ Exchange::Turn Exchange::failed(const Error& error) noexcept {
 
 runtime::Task<After> Exchange::run() {
   for (int attempt = 0;; ++attempt) {
-    Result<bool> leased = co_await lease();
+    Result<bool> leased = co_await lease(attempt > 0);
     if (!leased) co_return co_await fail(leased.error());
     Result<> sent = co_await send_request();
     Result<> relayed = sent ? co_await relay() : sent;
@@ -103,9 +101,10 @@ bool Exchange::may_replay(const Error& error) const {
   return lost && replayable_ && head_in_buffer_ && !response_bytes_;
 }
 
-// Puts a connection into upstream_.
-runtime::Task<Result<bool>> Exchange::lease() {
-  upstream_ = pool_.take();
+// Puts a connection into upstream_. `fresh`: a new one, since others of the pool may have died
+// together with the last.
+runtime::Task<Result<bool>> Exchange::lease(bool fresh) {
+  if (!fresh) upstream_ = pool_.take();
   if (upstream_) {
     upstream_->set_sink(&local_.readiness_);
     co_return true;
@@ -170,6 +169,12 @@ Result<std::size_t> Exchange::compose_head() {
   http::RequestEdits edits;
   edits.strip_path_bytes = strip_bytes_;
   edits.upstream_prefix = pool_.upstream_prefix(route_.cluster_index);
+  // Other credentials may have come while the connection was made; the route belongs to its own.
+  std::string own_prefix;
+  if (upstream_->snapshot != pool_.snapshot()) {
+    own_prefix = pool_.upstream_prefix(*upstream_->snapshot, route_.cluster_index);
+    edits.upstream_prefix = own_prefix;
+  }
   edits.authority = upstream_->snapshot->target.authority;
   edits.add = {add.data(), added};
   return http::write_request_head(head, edits, worker_.head_bytes_);
@@ -229,6 +234,11 @@ Exchange::Turn Exchange::move_request() {
   Flow& up = local_.up_;
   tls::Stream& client = local_.connection_.stream();
   tls::Stream& proxy = upstream_->stream();
+  const tls::SocketState& socket = client.socket();
+  if (socket.broken) {  // whatever else it is that stands still
+    local_failed_ = true;
+    return failed({Code::reset, Side::local, Retry::no, 0, "client"});
+  }
   std::size_t moved = 0;
   for (;;) {
     if (!request_broken_) {
@@ -268,13 +278,10 @@ Exchange::Turn Exchange::move_request() {
         return failed({Code::eof, Side::local, Retry::no, 0, "request body"});
     }
   }
-  // The request is complete; only its end, or an abort, can be news.
-  const tls::SocketState& socket = client.socket();
-  if (socket.broken) {
-    local_failed_ = true;
-    return failed({Code::reset, Side::local, Retry::no, 0, "client"});
-  }
-  if (socket.readable && !local_ended_ && (up.buffer.empty() || head_in_buffer_)) {
+  // The request is complete; only its end can be news.
+  if (local_ended_) {
+    proxy.close_write();  // once more, if it could not be sent at first
+  } else if (client.may_read() && (up.buffer.empty() || head_in_buffer_)) {
     const std::span<char> space = up.buffer.space();
     const bool only_head = !head_in_buffer_ || up.buffer.size() == local_.head_bytes_;
     if (only_head && !space.empty()) {
@@ -324,7 +331,9 @@ bool Exchange::take_response_head() {
     upstream_keeps_alive_ = head.keep_alive && head.body != http::BodyKind::until_close;
     close_local_ = close_local_ || !client_keeps_alive_ || local_.refuse_ ||
                    head.body == http::BodyKind::until_close ||
-                   worker_.phase_ != Worker::Phase::serving;
+                   worker_.phase_ != Worker::Phase::serving ||
+                   // Nobody will read the rest of the request.
+                   (!upstream_keeps_alive_ && !local_.up_.finished());
   }
   http::ResponseEdits edits;
   edits.close = !interim && !tunnel_ && close_local_;
@@ -338,11 +347,13 @@ bool Exchange::take_response_head() {
   if (!interim && !tunnel_ && !down_.clear_more()) {
     error_ = {Code::bad_body, Side::upstream, Retry::no, 0, down_.bad()};
     response_started_ = false;  // nothing was sent yet: an answer of our own is still possible
+    down_.cleared = 0;
     return false;
   }
   if (!down_.buffer.prepend({worker_.head_bytes_.data(), *composed})) {
     error_ = {Code::head_too_large, Side::upstream, Retry::no, 0, "response head"};
     response_started_ = false;
+    down_.cleared = 0;
     return false;
   }
   down_.cleared += *composed;
@@ -418,7 +429,10 @@ bool Exchange::end_watch() {
 Clock::time_point Exchange::deadline() const {
   const Timeouts& timeouts = worker_.config_.timeouts;
   const Flow& up = local_.up_;
-  if (response_started_) return Clock::time_point::max();
+  // A watch may stand still for hours, but not for a client that has ended and a Proxy that does
+  // not mind.
+  if (response_started_)
+    return local_ended_ ? progress_ + timeouts.half_closed : Clock::time_point::max();
   if (up.cleared > 0 || upstream_->stream().output_pending()) return progress_ + timeouts.progress;
   if (!up.finished() && !request_broken_) return progress_ + timeouts.local_idle;
   if (upgrade_) return Clock::time_point::max();
@@ -474,6 +488,10 @@ runtime::Task<Result<>> Exchange::relay() {
     }
     if (ending) co_return Error{Code::draining, Side::self, Retry::no, 0, "drain"};
     if (!in_time && worker_.loop_.now() >= deadline()) {
+      if (response_started_ && !response_done_) {
+        local_failed_ = true;
+        co_return Error{Code::timeout, Side::local, Retry::no, 0, "half-closed"};
+      }
       const bool client_stalls = !local_.up_.finished() && local_.up_.cleared == 0 &&
                                  !upstream_->stream().output_pending() && !request_broken_;
       co_return Error{Code::timeout, client_stalls ? Side::local : Side::upstream, Retry::no, 0,
@@ -521,6 +539,7 @@ runtime::Task<After> Exchange::fail(Error error) {
   if (error.side == Side::local && error.code == Code::timeout)
     message = "the request body did not arrive in time";
   if (error.code == Code::draining) message = "kubelane is shutting down";
+  if (error.code == Code::no_identity) message = pool_.problem(route_.cluster);
   const bool fresh = upstream_ && upstream_->requests <= 1;
   // TLS 1.3: a refused client certificate shows at the first read of a fresh connection (DP 2.4).
   if (fresh && !response_bytes_ &&
@@ -535,7 +554,8 @@ runtime::Task<After> Exchange::fail(Error error) {
   discard_upstream(error.side != Side::upstream);
   log_.end(route_.cluster, status_, local_.up_.passed, down_.passed, false, name(error.code),
            worker_.loop_.now());
-  if (response_started_) co_return After::abort;
+  // Of an interim answer, too, a part may have gone.
+  if (response_started_ || down_.cleared > 0) co_return After::abort;
   const bool body_unread = request_body_ != http::BodyKind::none;
   if (!head_in_buffer_) local_.head_bytes_ = 0;
   co_return co_await local_.answer(error, std::move(message), body_unread);

@@ -25,7 +25,7 @@ class Exchange {
  private:
   enum class Turn : std::uint8_t { blocked, done, failed, again };
 
-  runtime::Task<Result<bool>> lease();  // value: the connection was used before
+  runtime::Task<Result<bool>> lease(bool fresh);  // value: the connection was used before
   runtime::Task<Result<>> send_request();
   runtime::Task<Result<>> relay();      // until the response is complete
   runtime::Task<After> finish();
@@ -71,7 +71,7 @@ class Exchange {
   bool response_done_ = false;
   bool upstream_keeps_alive_ = false;
   bool close_local_ = false;
-  bool local_ended_ = false;      // the client ended its direction
+  bool local_ended_ = false;      // the client ended its direction, and so did we upstream
   bool tunnel_ = false;           // 101
   runtime::Clock::time_point request_sent_{};
   runtime::Clock::time_point progress_{};

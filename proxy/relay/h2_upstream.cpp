@@ -85,8 +85,15 @@ void H2Upstream::dial_if_wanted() {
 
 UpstreamLink* H2Upstream::usable_link() noexcept {
   const auto now = std::chrono::system_clock::now();
-  for (auto link = links_.rbegin(); link != links_.rend(); ++link)
-    if ((*link)->takes_streams() && (*link)->has_room() && !(*link)->expired(now)) return *link;
+  const link::UpstreamTarget& target = pool_.snapshot()->target;
+  for (auto link = links_.rbegin(); link != links_.rend(); ++link) {
+    const link::UpstreamTarget& goes_to = (*link)->target();
+    const bool same_route = goes_to.path_routing == target.path_routing &&
+                            goes_to.teleport_cluster == target.teleport_cluster &&
+                            goes_to.authority == target.authority;
+    if (same_route && (*link)->takes_streams() && (*link)->has_room() && !(*link)->expired(now))
+      return *link;
+  }
   return nullptr;
 }
 

@@ -134,6 +134,9 @@ runtime::Task<After> LocalHttp1::serve_request() {
   up_.cleared = 0;
   const bool body_unread = head.body != http::BodyKind::none;
   listener_ = worker_.listeners_[listener_index_];
+  // An answer of our own may come when the scratch holds another connection's request.
+  if (const http::Field* accept = http::find(head.fields(), http::FieldId::accept))
+    accept_ = accept->value.substr(0, 256);
   if (refuse_ || worker_.buffers_.scarce()) {
     const Error error{Code::overloaded, Side::local, Retry::no, 0, "admit"};
     std::string message = "kubelane has reached its memory limit (limits.buffer_memory_bytes)";
@@ -156,9 +159,6 @@ runtime::Task<After> LocalHttp1::serve_request() {
 }
 
 runtime::Task<After> LocalHttp1::answer(Error error, std::string message, bool body_unread) {
-  const http::Field* accept = nullptr;
-  if (head_bytes_ > 0 && accept_.empty())
-    accept = http::find(worker_.request_head_.fields(), http::FieldId::accept);
   const http::StatusAnswer status = http::answer_for(error);
   if (error.code == Code::unauthorized) ++rejected_tokens_;
   const bool close = status.close || body_unread || refuse_ ||
@@ -170,9 +170,7 @@ runtime::Task<After> LocalHttp1::answer(Error error, std::string message, bool b
                                     {"cause", name(error.code)},
                                     {"message", message}});
   }
-  std::string bytes = http::render_status(
-      status, message, accept != nullptr ? accept->value : std::string_view(accept_), head_method_,
-      close);
+  std::string bytes = http::render_status(status, message, accept_, head_method_, close);
   if (!close) {
     up_.buffer.consume(head_bytes_);
     up_.buffer.release_if_empty();

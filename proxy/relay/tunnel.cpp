@@ -59,7 +59,8 @@ runtime::Task<After> Tunnel::run() {
   for (;;) {
     const Turn up = move(client, up_, proxy, up_ended_);
     const Turn down = move(proxy, down_, client, down_ended_);
-    if (up == Turn::failed || down == Turn::failed) {
+    // A direction that stands still does not hear of the client's reset.
+    if (up == Turn::failed || down == Turn::failed || client.socket().broken) {
       proxy.abort();
       co_return After::abort;
     }

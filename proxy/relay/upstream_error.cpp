@@ -6,8 +6,8 @@ namespace kubelane::relay {
 namespace {
 
 std::string cause_and_remedy(const Error& error, const link::UpstreamTarget& target) {
-  const std::string proxy = "the Teleport Proxy at " + target.host + ":" +
-                            std::to_string(target.port);
+  const std::string proxy =
+      "the Teleport Proxy at " + target.host + ":" + std::to_string(target.port);
   switch (error.code) {
     case Code::dns:
       return "no address is known for " + proxy + "; check the name and this machine's DNS";
@@ -22,9 +22,10 @@ std::string cause_and_remedy(const Error& error, const link::UpstreamTarget& tar
       return proxy + " did not answer in time (" + error.where +
              "); check that it is up and that no firewall drops packets";
     case Code::tls_untrusted:
-      return proxy + " presented a certificate that the host CA in the credentials does not vouch "
-                     "for: either the CA was rotated and tbot has not renewed (is tbot running?), "
-                     "or something between here and the Proxy terminates TLS";
+      return proxy +
+             " presented a certificate that the host CA in the credentials does not vouch "
+             "for: either the CA was rotated and tbot has not renewed (is tbot running?), "
+             "or something between here and the Proxy terminates TLS";
     case Code::tls_peer:
       return proxy + " refused our client certificate (TLS alert " + std::to_string(error.sys) +
              "); it may be expired, revoked or locked: check that tbot is renewing it";
@@ -34,10 +35,12 @@ std::string cause_and_remedy(const Error& error, const link::UpstreamTarget& tar
     case Code::eof:
     case Code::reset:
       if (std::string_view(error.where) == "TLS handshake")
-        return proxy + " closed the connection in the TLS handshake; is Kubernetes access enabled "
-                       "on it?";
-      return proxy + " closed the connection before it answered; the request may or may not have "
-                     "been carried out";
+        return proxy +
+               " closed the connection in the TLS handshake; is Kubernetes access enabled "
+               "on it?";
+      return proxy +
+             " closed the connection before it answered; the request may or may not have "
+             "been carried out";
     case Code::bad_head:
     case Code::bad_body:
     case Code::head_too_large:

@@ -50,12 +50,13 @@ void UpstreamPool::adopt(link::UpstreamSnapshotPtr snapshot) {
     sessions_ = std::make_shared<tls::SessionCache>();
     first_address_ = 0;
   }
-  const link::UpstreamTarget& target = snapshot_->target;
-  for (std::size_t i = 0; i < prefixes_.size(); ++i) {
-    prefixes_[i] = target.path_routing
-                       ? http::teleport_prefix(target.teleport_cluster, service_.clusters[i].name)
-                       : std::string();
-  }
+  for (std::size_t i = 0; i < prefixes_.size(); ++i) prefixes_[i] = upstream_prefix(*snapshot_, i);
+}
+
+std::string UpstreamPool::upstream_prefix(const link::UpstreamSnapshot& of,
+                                          std::size_t cluster_index) const {
+  if (!of.target.path_routing) return {};
+  return http::teleport_prefix(of.target.teleport_cluster, service_.clusters[cluster_index].name);
 }
 
 std::string UpstreamPool::problem(const std::string& cluster) const {
@@ -84,7 +85,7 @@ bool UpstreamPool::usable_now() const noexcept {
 }
 
 bool UpstreamPool::usable(link::UpstreamConnection& connection) const {
-  if (connection.snapshot->identity != snapshot_->identity) return false;
+  if (connection.snapshot != snapshot_ && !same_way(*connection.snapshot, *snapshot_)) return false;
   if (loop_.now() - connection.idle_since >= config_.timeouts.upstream_idle) return false;
   tls::Stream& stream = connection.stream();
   if (!stream.may_read()) return true;

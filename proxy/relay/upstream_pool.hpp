@@ -34,6 +34,8 @@ class UpstreamPool {
   std::string_view upstream_prefix(std::size_t cluster_index) const noexcept {
     return prefixes_[cluster_index];
   }
+  // The same for a connection of an older snapshot.
+  std::string upstream_prefix(const link::UpstreamSnapshot& of, std::size_t cluster_index) const;
 
   // An idle connection that is alive, or null: then connect with what the functions below say.
   link::UpstreamConnectionPtr take();
