@@ -12,7 +12,9 @@ namespace {
 
 using runtime::Clock;
 
-constexpr std::size_t most_links = 2;       // of one identity
+// Of one identity. Each only when all before it are at the Proxy's limit of streams (Go's is 250):
+// watches stay for hours, so that whatever queues behind them would wait as long.
+constexpr std::size_t most_links = 16;
 constexpr std::size_t most_waiting = 1024;  // streams without a link
 // How often new HTTP/1.1 connections ask whether the Proxy has begun to speak HTTP/2.
 constexpr std::chrono::seconds look_again{30};

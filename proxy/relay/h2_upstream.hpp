@@ -1,6 +1,6 @@
 // One service's HTTP/2 way upstream in one worker: its links, the streams that wait for one, and
-// what is known of the Proxy's protocol. One link per identity, a second at the peer's limit of
-// streams, a bounded queue after that.
+// what is known of the Proxy's protocol. One link per identity; another only when all are at the
+// peer's limit of streams; a bounded queue after a bounded number of them.
 #pragma once
 
 #include <cstdint>

@@ -19,6 +19,7 @@ using support::TlsClient;
 
 class HostileClient : public support::KubelaneFixture {
  protected:
+  HostileClient() { proxy_protocol = "http1"; }  // connections are counted
   Response raw(const std::string& bytes) {
     TlsClient stranger = connect();
     stranger.write(bytes);

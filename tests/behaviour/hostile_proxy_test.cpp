@@ -40,6 +40,7 @@ class Latch {
 
 class HostileProxy : public support::KubelaneFixture {
  protected:
+  HostileProxy() { proxy_protocol = "http1"; }  // connections are counted
   // Every request is answered by these bytes, then the connection ends so.
   void say(const std::string& bytes, lab::Verdict verdict = lab::Verdict::close) {
     proxy().on_request([bytes, verdict](lab::Exchange& exchange) {

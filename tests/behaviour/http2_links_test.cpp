@@ -32,23 +32,24 @@ TEST_F(Http2Links, hundreds_of_streams_share_one_link) {
   gate().release(200);
 }
 
-TEST_F(Http2Links, a_second_link_is_opened_at_the_proxys_limit_and_then_streams_wait) {
-  proxy_options.http2 = true;
+TEST_F(Http2Links, another_link_is_opened_at_the_proxys_limit_and_in_the_end_streams_wait) {
   start_lab();
-  proxy().h2().settings.max_concurrent_streams = 10;
+  proxy().h2().settings.max_concurrent_streams = 2;
   write_credentials();
   start_kubelane(default_config());
   ASSERT_NO_FATAL_FAILURE(wait_ready());
   ASSERT_TRUE(kubelane().wait_for_line("the Proxy's protocol"));
   const auto local = connect_h2();
   std::vector<H2Client::StreamId> watches;
-  for (int i = 0; i < 20; ++i) watches.push_back(open_watch(*local, std::to_string(i)));
-  EXPECT_EQ(links(), 2u);
+  for (int i = 0; i < 32; ++i) {
+    watches.push_back(open_watch(*local, std::to_string(i)));
+    EXPECT_EQ(links(), static_cast<std::size_t>(i / 2 + 1)) << "after watch " << i;
+  }
   const auto waiting = local->send(h2_request("GET", "/bytes/5"));
   gate().release(1);
   EXPECT_EQ(local->finish(waiting).body, "abcde") << "served once a stream ended";
-  EXPECT_EQ(links(), 2u);
-  gate().release(19);
+  EXPECT_EQ(links(), 16u);
+  gate().release(31);
   for (const auto watch : watches) EXPECT_TRUE(local->finish(watch).ended);
 }
 
@@ -258,7 +259,7 @@ TEST_F(Http2Links, a_proxy_that_starts_offering_http_2_is_followed) {
 }
 
 TEST_F(Http2Links, a_pinned_protocol_is_kept_to) {
-  more_yaml = "proxy_protocol: http1\n";
+  proxy_protocol = "http1";
   ASSERT_NO_FATAL_FAILURE(start());
   EXPECT_EQ(get("/bytes/1").status, 200);
   EXPECT_EQ(links(), 0u);

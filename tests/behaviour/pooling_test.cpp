@@ -12,6 +12,7 @@ using support::TlsClient;
 
 class Pooling : public support::KubelaneFixture {
  protected:
+  Pooling() { proxy_protocol = "http1"; }  // connections are counted
   static std::size_t handshakes(const lab::Observations& seen) {
     return seen.kube_handshakes_full + seen.kube_handshakes_resumed;
   }
@@ -109,8 +110,7 @@ TEST_F(Pooling, an_answer_that_says_close_is_the_last_on_its_connection) {
   more_yaml = "workers: 1\n";
   ASSERT_NO_FATAL_FAILURE(start());
   proxy().on_request([](lab::Exchange& exchange) {
-    exchange.stream.write(
-        "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok");
+    exchange.stream.write("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok");
     return lab::Verdict::close;
   });
   TlsClient caller = connect();
@@ -140,8 +140,7 @@ TEST_F(Pooling, one_certificate_sni_alpn_and_cipher_are_right) {
   ASSERT_NE(found, nullptr);
   const lab::ConnectionRecord& connection = seen.connections.at(found->connection);
   EXPECT_EQ(connection.sni, "kube-teleport-proxy-alpn.teleport.cluster.local");
-  // The first connection asks whether the Proxy speaks HTTP/2; this one does not.
-  EXPECT_EQ(connection.alpn_offered, (std::vector<std::string>{"h2", "http/1.1"}));
+  EXPECT_EQ(connection.alpn_offered, std::vector<std::string>{"http/1.1"});
   EXPECT_EQ(connection.peer_certificates, 1);
   EXPECT_EQ(connection.tls_version, "TLSv1.3");
   if (__builtin_cpu_supports("aes") != 0) {

@@ -27,6 +27,7 @@ std::string file_text(const std::string& path) {
 
 class Resources : public support::KubelaneFixture {
  protected:
+  Resources() { proxy_protocol = "http1"; }  // connections are counted
   std::string proc(const std::string& name) {
     return "/proc/" + std::to_string(kubelane().pid()) + "/" + name;
   }

@@ -10,6 +10,7 @@ using support::TlsClient;
 
 class Upgrade : public support::KubelaneFixture {
  protected:
+  Upgrade() { proxy_protocol = "http1"; }  // connections are counted
   static constexpr const char* fields =
       "Connection: Upgrade\r\nUpgrade: SPDY/3.1\r\nX-Stream-Protocol-Version: v4.channel.k8s.io"
       "\r\nContent-Length: 0\r\n";

@@ -1,5 +1,5 @@
-// A Proxy that is down, silent, foreign or broken: each gets one clear Status that names the cluster,
-// the cause and the remedy, and everything works again by itself.
+// A Proxy that is down, silent, foreign or broken: each gets one clear Status that names the
+// cluster, the cause and the remedy, and everything works again by itself.
 #include <string>
 
 #include "tests/support/kubelane_fixture.hpp"

@@ -86,7 +86,7 @@ void KubelaneFixture::write_credentials(const lab::TbotWriteOptions& options) {
 std::string KubelaneFixture::default_config() const {
   std::string yaml = "version: v2\nproxy_server: " + proxy_->address() +
                      "\nproxy_ca: " + (directory() / "web-ca.pem").string() +
-                     "\nlisten: " + listen +
+                     "\nproxy_protocol: " + proxy_protocol + "\nlisten: " + listen +
                      "\nstorage:\n  type: memory\nlog: {format: json, level: " + log_level + "}\n" +
                      more_yaml + "services:\n";
   const auto service = [&](const std::string& type, const std::string& selection) {

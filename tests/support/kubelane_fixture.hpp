@@ -50,6 +50,7 @@ class KubelaneFixture : public ::testing::Test {
   lab::ClientSpec client;
   std::string listen = "127.0.0.1:0";
   std::string log_level = "debug";
+  std::string proxy_protocol = "auto";
   std::string more_yaml;          // top level
   std::string more_service_yaml;  // of the service, indented by four spaces
   std::map<std::string, std::string> environment;
