@@ -48,6 +48,7 @@ void prepare_process() {
     ::setrlimit(RLIMIT_NOFILE, &limit);
   }
   std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGXFSZ, SIG_IGN);  // a limit of file sizes is an error like a full disk
 }
 
 // Clean pages of a file only: nothing in them is lost.

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstring>
 #include <system_error>
+#include <utility>
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -118,6 +119,7 @@ bool Acceptor::accept_queued() {
     tls::UniqueFd fd(
         ::accept4(socket_.native_handle(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
     if (fd) {
+      told_ = false;
       hand_over_(std::move(fd));
       continue;
     }
@@ -129,9 +131,10 @@ bool Acceptor::accept_queued() {
       case ENFILE:
       case ENOBUFS:
       case ENOMEM:
-        log::warn("cannot accept connections; trying again",
-                  {{"cause", std::generic_category().message(errno)},
-                   {"remedy", "raise the limit of open files (LimitNOFILE, ulimit -n)"}});
+        if (!std::exchange(told_, true))
+          log::warn("cannot accept connections; trying again",
+                    {{"cause", std::generic_category().message(errno)},
+                     {"remedy", "raise the limit of open files (LimitNOFILE, ulimit -n)"}});
         return false;
       default:
         return true;

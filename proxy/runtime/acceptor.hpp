@@ -41,6 +41,7 @@ class Acceptor {
   boost::asio::steady_timer pause_;
   HandOver hand_over_;
   std::uint16_t port_ = 0;
+  bool told_ = false;  // that there are no descriptors, since the last connection
 };
 
 }  // namespace kubelane::runtime

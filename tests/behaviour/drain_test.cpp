@@ -74,6 +74,27 @@ TEST_F(Drain, what_outlives_the_deadline_is_ended_and_the_status_is_still_0) {
   EXPECT_EQ(kubelane().wait_exit(), 0);
 }
 
+// Requests that wait for a Proxy that says nothing, and clients that take nothing: neither holds
+// the process beyond the deadline.
+TEST_F(Drain, who_waits_or_does_not_read_is_not_waited_for) {
+  more_yaml = "timeouts: {drain: 500ms, connect: 60s, upstream_handshake: 60s}\n";
+  ASSERT_NO_FATAL_FAILURE(start());
+  TlsClient stalled = connect();
+  stalled.write(request("GET", "/bytes/50000000"));
+  ASSERT_TRUE(stalled.readable());
+  proxy().set_accept(lab::AcceptMode::silent);
+  const auto accepted = [](const lab::Observations& seen) { return seen.connections.size(); };
+  const std::size_t before = accepted(proxy().seen());
+  TlsClient waiting = connect();
+  waiting.write(request("GET", "/bytes/1"));
+  ASSERT_TRUE(
+      proxy().wait_for([&](const lab::Observations& seen) { return accepted(seen) > before; }));
+  kubelane().signal(SIGTERM);
+  EXPECT_EQ(kubelane().wait_exit(), 0);
+  EXPECT_TRUE(waiting.ended());
+  EXPECT_TRUE(stalled.ended());
+}
+
 TEST_F(Drain, a_second_signal_stops_at_once) {
   ASSERT_NO_FATAL_FAILURE(start());
   TlsClient caller = connect();

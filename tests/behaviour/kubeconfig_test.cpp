@@ -12,6 +12,7 @@
 
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -249,6 +250,24 @@ TEST_F(KubeconfigFile, a_destination_that_cannot_be_written_is_told_and_heals) {
   for (const std::string& each : kubelane().error_lines())
     EXPECT_EQ(each.find("\"ready\""), std::string::npos) << "ready without a kubeconfig";
   fs::remove(destination_path());
+  ASSERT_NO_FATAL_FAILURE(wait_ready());
+  EXPECT_EQ(get("/bytes/1").status, 200);
+}
+
+// A disk that is full in the middle of the file (here: a limit that lets only its beginning be
+// written): the old file stays whole, nothing is left beside it, and space is enough to heal.
+TEST_F(KubeconfigFile, a_full_disk_costs_neither_the_old_file_nor_the_process) {
+  start_lab();
+  write_credentials();
+  fs::create_directory(destination_path());
+  std::ofstream(file()) << "of before";
+  wrapper = {"/usr/bin/prlimit", "--fsize=64:unlimited"};
+  start_kubelane(default_config());
+  ASSERT_TRUE(kubelane().wait_for_line("cannot write the kubeconfig; trying again"));
+  EXPECT_EQ(text(), "of before");
+  EXPECT_EQ(std::distance(fs::directory_iterator(destination_path()), {}), 1);
+  const rlimit plenty{RLIM_INFINITY, RLIM_INFINITY};
+  ASSERT_EQ(::prlimit(kubelane().pid(), RLIMIT_FSIZE, &plenty, nullptr), 0);
   ASSERT_NO_FATAL_FAILURE(wait_ready());
   EXPECT_EQ(get("/bytes/1").status, 200);
 }

@@ -112,10 +112,14 @@ TEST_F(Resources, clients_that_stop_reading_hold_no_list_in_memory) {
   clients.front().read_response_body(heads.front());
   EXPECT_TRUE(heads.front().complete);
   EXPECT_EQ(heads.front().body.size(), size);
-  EXPECT_LT(kubelane().resident_bytes(), before + bound);
+  if (!kubelane().sanitized) {
+    EXPECT_LT(kubelane().resident_bytes(), before + bound);
+  }
   clients.back().read_response_body(heads.back());
   EXPECT_TRUE(heads.back().complete);
-  EXPECT_LT(kubelane().resident_bytes(), before + bound);
+  if (!kubelane().sanitized) {
+    EXPECT_LT(kubelane().resident_bytes(), before + bound);
+  }
 }
 
 TEST_F(Resources, no_secret_stands_in_the_command_line_or_the_environment) {

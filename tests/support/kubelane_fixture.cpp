@@ -111,8 +111,11 @@ std::string KubelaneFixture::default_config() const {
 void KubelaneFixture::start_kubelane(const std::string& config) {
   const std::filesystem::path path = directory() / "kubelane.yaml";
   std::ofstream(path) << config;
-  process_ = std::make_unique<Process>(
-      KUBELANE_BINARY, std::vector<std::string>{"start", "-c", path.string()}, environment);
+  std::vector<std::string> words = wrapper;
+  words.insert(words.end(), {KUBELANE_BINARY, "start", "-c", path.string()});
+  const std::string program = words.front();
+  words.erase(words.begin());
+  process_ = std::make_unique<Process>(program, words, environment);
 }
 
 void KubelaneFixture::wait_ready(std::size_t from) {

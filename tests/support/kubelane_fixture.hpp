@@ -54,6 +54,7 @@ class KubelaneFixture : public ::testing::Test {
   std::string more_yaml;          // top level
   std::string more_service_yaml;  // of the service, indented by four spaces
   std::map<std::string, std::string> environment;
+  std::vector<std::string> wrapper;  // a program and its arguments that start the binary, by exec
 
   // Lab, credentials, configuration, process; returns when kubelane is ready.
   void start();
