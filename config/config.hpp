@@ -50,8 +50,8 @@ struct Service {
   std::vector<ClusterSelector> clusters;  // kubernetes: exactly one; kubernetes/v2: one or more
   std::string context_name_template = "{{.ClusterName}}-{{.KubeName}}";
   Destination destination;
-  std::string credentials_path;           // directory written by tbot; absolute; empty: none given
-  std::optional<ListenAddress> listen;    // a listener of its own, without a path prefix
+  std::string credentials_path;         // directory written by tbot; absolute; empty: none given
+  std::optional<ListenAddress> listen;  // a listener of its own, without a path prefix
   // For a service with its own listener; otherwise equal to the top level's.
   LocalAuth local_auth = LocalAuth::token;
   bool local_tls = true;
@@ -65,9 +65,9 @@ struct Service {
 
 // Limits of the local side; what exceeds them is refused with a Status.
 struct Limits {
-  std::size_t max_connections = 4096;         // local connections at once, all listeners
-  std::size_t max_header_bytes = 64 * 1024;   // request line and header block
-  std::size_t max_header_fields = 96;         // at most 256
+  std::size_t max_connections = 4096;           // local connections at once, all listeners
+  std::size_t max_header_bytes = 64u << 10;     // request line and header block
+  std::size_t max_header_fields = 96;           // at most 256
   std::size_t max_upstream_connections = 1024;  // per service and worker, busy and idle
   // Per service and worker. Fewer than there are clients at once means TLS handshakes per request.
   std::size_t max_idle_upstream_connections = 128;
@@ -76,14 +76,14 @@ struct Limits {
 
 struct Timeouts {
   std::chrono::milliseconds local_handshake{10'000};
-  std::chrono::milliseconds request_head{15'000};      // first to last byte of a request head
-  std::chrono::milliseconds local_idle{120'000};       // keep-alive between requests
-  std::chrono::milliseconds connect{5'000};            // upstream TCP connect
+  std::chrono::milliseconds request_head{15'000};  // first to last byte of a request head
+  std::chrono::milliseconds local_idle{120'000};   // keep-alive between requests
+  std::chrono::milliseconds connect{5'000};        // upstream TCP connect
   std::chrono::milliseconds upstream_handshake{5'000};
-  std::chrono::milliseconds response_head{75'000};     // not for upgrades
-  std::chrono::milliseconds progress{60'000};          // data pending and the peer takes none
-  std::chrono::milliseconds upstream_idle{20'000};     // pooled; Teleport closes at 30 s (DP 2.5)
-  std::chrono::milliseconds half_closed{30'000};       // tunnel with one direction ended
+  std::chrono::milliseconds response_head{75'000};  // not for upgrades
+  std::chrono::milliseconds progress{60'000};       // data pending and the peer takes none
+  std::chrono::milliseconds upstream_idle{20'000};  // pooled; Teleport closes at 30 s (DP 2.5)
+  std::chrono::milliseconds half_closed{30'000};    // tunnel with one direction ended
   std::chrono::milliseconds drain{20'000};
   std::chrono::milliseconds credentials_poll{30'000};  // beside inotify, for mounts without events
 };
@@ -102,6 +102,7 @@ struct Config {
   unsigned workers = 0;  // data threads; 0: one per CPU, at most 2
   LogFormat log_format = LogFormat::text;
   LogLevel log_level = LogLevel::info;
+  bool debug = false;  // tbot's; log_level is debug then
   Limits limits;
   Timeouts timeouts;
 };
