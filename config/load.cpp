@@ -4,9 +4,11 @@
 #include <filesystem>
 #include <map>
 #include <set>
+#include <sstream>
 #include <utility>
 
 #include <yaml-cpp/depthguard.h>
+#include <yaml-cpp/eventhandler.h>
 #include <yaml-cpp/yaml.h>
 
 #include "config/settings.hpp"
@@ -50,6 +52,40 @@ struct Place {
   int line = 0;  // 0: not in the file
   int column = 0;
   std::string origin;
+};
+
+// What a YAML document begins with.
+class FirstEvent : public YAML::EventHandler {
+ public:
+  YAML::Mark mark = YAML::Mark::null_mark();
+  bool is_null = false;
+
+  void OnDocumentStart(const YAML::Mark&) override {}
+  void OnDocumentEnd() override {}
+  void OnNull(const YAML::Mark& at, YAML::anchor_t) override {
+    is_null = mark.is_null();
+    saw(at);
+  }
+  void OnAlias(const YAML::Mark& at, YAML::anchor_t) override { saw(at); }
+  void OnScalar(const YAML::Mark& at, const std::string&, YAML::anchor_t,
+                const std::string&) override {
+    saw(at);
+  }
+  void OnSequenceStart(const YAML::Mark& at, const std::string&, YAML::anchor_t,
+                       YAML::EmitterStyle::value) override {
+    saw(at);
+  }
+  void OnSequenceEnd() override {}
+  void OnMapStart(const YAML::Mark& at, const std::string&, YAML::anchor_t,
+                  YAML::EmitterStyle::value) override {
+    saw(at);
+  }
+  void OnMapEnd() override {}
+
+ private:
+  void saw(const YAML::Mark& at) {
+    if (mark.is_null()) mark = at;
+  }
 };
 
 class Loader {
@@ -136,17 +172,32 @@ class Loader {
     return true;
   }
 
+  // Where more than the first document begins, if there is more. YAML::LoadAll() would for some
+  // files go on to find empty documents for ever.
+  static std::optional<Place> after_first_document(const std::string& yaml) {
+    std::istringstream stream(yaml);
+    YAML::Parser parser(stream);
+    FirstEvent first;
+    FirstEvent second;
+    FirstEvent third;
+    if (!parser.HandleNextDocument(first) || !parser.HandleNextDocument(second))
+      return std::nullopt;
+    // A last --- begins an empty document, which is none.
+    if (second.is_null && !parser.HandleNextDocument(third)) return std::nullopt;
+    return place(second.mark);
+  }
+
   void read_text(const std::string& yaml) {
     if (yaml.size() > max_config_bytes) {
       file_error("the configuration file is larger than 1 MiB");
       return;
     }
     try {
-      const std::vector<YAML::Node> documents = YAML::LoadAll(yaml);
-      for (std::size_t i = 1; i < documents.size(); ++i)
-        if (!documents[i].IsNull())
-          error(documents[i], "a second YAML document (after ---) would be ignored; keep one");
-      if (!documents.empty()) read_document(documents.front());
+      if (const auto rest = after_first_document(yaml))
+        error(*rest,
+              "what stands here is no part of the configuration; if it is a second YAML "
+              "document (after ---), keep one");
+      read_document(YAML::Load(yaml));
     } catch (const YAML::DeepRecursion& failure) {
       whole_ = false;
       error(place(failure.mark), "the configuration is nested too deeply");

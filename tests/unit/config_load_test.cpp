@@ -471,7 +471,9 @@ TEST(LoadConfig, wrong_shapes_are_told) {
   expect_errors("debug: true\ndebug: false\n", {"k.yaml:2:1: \"debug\" is given twice"});
   expect_errors("x: &a {}\n<<: *a\n",
                 {"k.yaml:1:1: unknown field", "k.yaml:2:1: merge keys (<<) are not supported"});
-  expect_errors("debug: true\n---\ndebug: false\n", {"k.yaml:3:1: a second YAML document"});
+  expect_errors(
+      "debug: true\n---\ndebug: false\n",
+      {"k.yaml:3:1: what stands here is no part of the configuration; if it is a second YAML"});
   good("debug: true\n...\n---\n");
 }
 
@@ -735,6 +737,15 @@ TEST(HostileYaml, a_large_file_is_one_error) {
   const LoadResult loaded = load("# " + std::string(1 << 20, 'x'));
   EXPECT_EQ(texts(loaded.errors),
             std::vector<std::string>{"k.yaml: the configuration file is larger than 1 MiB"});
+}
+
+// yaml-cpp finds one empty document after the other in these.
+TEST(HostileYaml, stray_brackets_and_commas_are_one_error) {
+  for (const char* yaml : {",]<", "]", "}", ",", "debug: true\n]\n"}) {
+    const LoadResult loaded = load(yaml);
+    ASSERT_EQ(loaded.errors.size(), 1u) << yaml;
+    EXPECT_EQ(loaded.errors[0].text().rfind("k.yaml:", 0), 0u);
+  }
 }
 
 TEST(HostileYaml, deep_nesting_is_one_error) {
