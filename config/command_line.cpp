@@ -1,11 +1,16 @@
 #include "config/command_line.hpp"
 
-#include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
-#include <fstream>
 #include <map>
+#include <memory>
 #include <sstream>
+
+#include <CLI/CLI.hpp>
+
+#include "config/suggest.hpp"
 
 namespace kubelane {
 namespace {
@@ -44,7 +49,8 @@ constexpr SettingFlag setting_flags[] = {
     {"--proxy-ca", "proxy_ca", "KUBELANE_PROXY_CA",
      "PEM file to trust for the Proxy's web certificate instead of the system's roots", false},
     {"--insecure", "insecure", "KUBELANE_INSECURE",
-     "do not verify the Proxy's web certificate (its Kubernetes listener is always verified)", true},
+     "do not verify the Proxy's web certificate (its Kubernetes listener is always verified)",
+     true},
     {"--proxy-protocol", "proxy_protocol", "KUBELANE_PROXY_PROTOCOL",
      "what to speak with the Proxy and with local clients: auto, http1 or http2 (auto)", false},
     {"--listen", "listen", "KUBELANE_LISTEN", "address of the shared listener (127.0.0.1:7443)",
@@ -63,13 +69,42 @@ constexpr SettingFlag setting_flags[] = {
 };
 
 // tbot's flags that are understood and have no effect yet.
-constexpr const char* idle_flags[] = {
-    "--token",        "--join-method",         "--join-uri",
-    "--ca-pin",       "--certificate-ttl",     "--credential-ttl",
-    "--renewal-interval", "--diag-addr",       "--pid-file",
-    "--auth-server",  "--registration-secret", "--registration-secret-path",
-    "--static-key-path"};
-constexpr const char* idle_switches[] = {"--oneshot", "--fips", "--scoped", "--disable-exec-plugin"};
+constexpr const char* idle_flags[] = {"--token",
+                                      "--join-method",
+                                      "--join-uri",
+                                      "--ca-pin",
+                                      "--certificate-ttl",
+                                      "--credential-ttl",
+                                      "--renewal-interval",
+                                      "--diag-addr",
+                                      "--pid-file",
+                                      "--auth-server",
+                                      "--registration-secret",
+                                      "--registration-secret-path",
+                                      "--static-key-path"};
+constexpr const char* idle_switches[] = {"--oneshot", "--fips", "--scoped",
+                                         "--disable-exec-plugin"};
+
+// What else `tbot start` can be asked for.
+constexpr const char* tbot_modes[] = {"legacy",
+                                      "identity",
+                                      "application",
+                                      "application-tunnel",
+                                      "application-proxy",
+                                      "database",
+                                      "database-tunnel",
+                                      "kubernetes/argo-cd",
+                                      "ssh-multiplexer",
+                                      "workload-identity-x509",
+                                      "workload-identity-jwt",
+                                      "workload-identity-api",
+                                      "workload-identity-aws-roles-anywhere",
+                                      "spiffe-svid",
+                                      "noop"};
+
+// tbot's variables that mean nothing here.
+constexpr const char* idle_variables[] = {"TELEPORT_BOT_TOKEN", "TELEPORT_AUTH_SERVER",
+                                          "TBOT_REGISTRATION_SECRET"};
 
 std::string flag_name(const char* flag) {
   const char* comma = std::strchr(flag, ',');
@@ -78,10 +113,9 @@ std::string flag_name(const char* flag) {
 
 // What CLI11 fills.
 struct Values {
-  std::map<std::string, std::string> settings;  // flag -> value
-  std::map<std::string, bool> switches;
+  std::map<std::string, std::string> settings;  // flag -> value; of switches, too
   std::map<std::string, std::vector<std::string>> idle;
-  std::map<std::string, bool> idle_switches_given;
+  std::map<std::string, bool> idle_switches;
   std::string config_path;
   CommandService service;
   std::vector<std::string> labels;
@@ -93,14 +127,15 @@ void add_start_flags(CLI::App& app, Values& values) {
   for (const SettingFlag& flag : setting_flags) {
     const std::string help = std::string(flag.help) + " (" + flag.variable + ")";
     if (flag.is_switch) {
-      app.add_flag(flag.flag, values.switches[flag.flag], help);
+      // --insecure, and --insecure=false against the environment and the file.
+      app.add_flag(flag.flag, values.settings[flag.flag], help)
+          ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
     } else {
       app.add_option(flag.flag, values.settings[flag.flag], help)->type_name("VALUE");
     }
   }
   for (const char* flag : idle_flags) app.add_option(flag, values.idle[flag])->group("");
-  for (const char* flag : idle_switches)
-    app.add_flag(flag, values.idle_switches_given[flag])->group("");
+  for (const char* flag : idle_switches) app.add_flag(flag, values.idle_switches[flag])->group("");
 }
 
 void add_service_flags(CLI::App& app, Values& values) {
@@ -118,28 +153,50 @@ void add_service_flags(CLI::App& app, Values& values) {
       ->type_name("GROUP");
 }
 
-std::string usage_error(const CLI::App& app, const CLI::ParseError& error, int argc,
-                        const char* const* argv) {
-  std::string message = "kubelane: " + std::string(error.what());
-  // The nearest flag or command to what was not understood.
-  std::vector<std::string> valid;
+// What the parser did not understand, said so that the next try succeeds. Values are not repeated:
+// what follows a misspelt --token is a secret.
+std::string usage_error(const CLI::App& app, const CLI::ParseError& error) {
   const CLI::App* current = &app;
-  for (const CLI::App* sub : app.get_subcommands()) current = sub;
-  for (const CLI::App* at : {&app, current})
-    for (const CLI::Option* option : at->get_options())
+  std::string command = "kubelane";
+  Names valid;
+  const auto add_options = [&] {
+    for (const CLI::Option* option : current->get_options())
       for (const std::string& name : option->get_lnames()) valid.push_back("--" + name);
-  for (const CLI::App* sub : current->get_subcommands({})) valid.push_back(sub->get_name());
-  if (dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr) {
-    for (int i = 1; i < argc; ++i) {
-      const std::string word(argv[i], std::strcspn(argv[i], "="));
-      if (message.find(word) == std::string::npos) continue;
-      const std::string near = nearest_name(word, valid);
-      if (near.empty() || near == word) continue;
-      message = "kubelane: " + word + " is not known here; did you mean " + near + "?";
-      break;
-    }
+  };
+  add_options();
+  for (auto below = current->get_subcommands(); !below.empty();
+       below = current->get_subcommands()) {
+    current = below.front();
+    command += " " + current->get_name();
+    add_options();
   }
-  return message + "\nTry `kubelane --help` or `kubelane start --help`.\n";
+  for (const CLI::App* sub : current->get_subcommands({})) valid.push_back(sub->get_name());
+  const std::string help = "\nTry `" + command + " --help`.\n";
+
+  const std::vector<std::string> unknown = app.remaining(true);
+  if (dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr && !unknown.empty()) {
+    const auto flag = std::find_if(unknown.begin(), unknown.end(),
+                                   [](const std::string& word) { return word.starts_with('-'); });
+    std::string word = flag == unknown.end() ? unknown.front() : *flag;
+    word = word.substr(0, word.find('='));
+    if (current->get_name() == "start" && flag == unknown.end() &&
+        std::find(std::begin(tbot_modes), std::end(tbot_modes), word) != std::end(tbot_modes))
+      return "kubelane: " + word +
+             " is a mode of tbot's that kubelane does not have; it serves kubernetes and "
+             "kubernetes/v2" +
+             help;
+    std::string near = nearest_name(word, valid);
+    if (word == "help") near = "--help";
+    return "kubelane: " + quote(word) + " is not known to `" + command + "`" +
+           (near.empty() ? "" : "; did you mean " + near + "?") + help;
+  }
+  const std::string what = error.what();
+  if (dynamic_cast<const CLI::ArgumentMismatch*>(&error) != nullptr && what.starts_with('-')) {
+    const std::string flag = what.substr(0, what.find(':'));
+    const bool repeated = what.find("At Most") != std::string::npos;
+    return "kubelane: " + flag + (repeated ? " is given more than once" : " needs a value") + help;
+  }
+  return "kubelane: " + what + help;
 }
 
 void add_environment(const Environment& environment, Command& command) {
@@ -147,10 +204,13 @@ void add_environment(const Environment& environment, Command& command) {
     if (const auto value = environment(flag.variable); value && !value->empty())
       command.overrides.push_back({flag.key, *value, flag.variable});
   }
-  if (const auto value = environment("TELEPORT_BOT_TOKEN"); value && !value->empty())
-    command.warnings.push_back({"", 0, 0,
-                                "TELEPORT_BOT_TOKEN has no effect here yet: joining as a bot is "
-                                "tbot's part"});
+  for (const char* variable : idle_variables) {
+    if (const auto value = environment(variable); value && !value->empty())
+      command.warnings.push_back(
+          {"", 0, 0,
+           std::string(variable) + " has no effect here yet: joining as a bot is tbot's part, and "
+                                   "kubelane connects through the Proxy (TELEPORT_PROXY)"});
+  }
 }
 
 }  // namespace
@@ -167,15 +227,17 @@ Command parse_command_line(int argc, const char* const* argv, const Environment&
   add_start_flags(*start, values);
   start->require_subcommand(0, 1);
   start->footer(examples);
-  CLI::App* single = start->add_subcommand("kubernetes", "one cluster, without a file");
+  CLI::App* single = start->add_subcommand(
+      "kubernetes", "one cluster, without a file; takes every option of `kubelane start`, too");
   single->fallthrough();
   std::string cluster;
   single->add_option("--kubernetes-cluster", cluster, "Teleport's name of the Kubernetes cluster")
       ->type_name("NAME")
       ->required();
   add_service_flags(*single, values);
-  CLI::App* several =
-      start->add_subcommand("kubernetes/v2", "several clusters with one identity, without a file");
+  CLI::App* several = start->add_subcommand("kubernetes/v2",
+                                            "several clusters with one identity, without a file; "
+                                            "takes every option of `kubelane start`, too");
   several->alias("k8s/v2");
   several->fallthrough();
   several->add_option("--name-selector", values.service.clusters, "cluster name; repeatable")
@@ -183,9 +245,9 @@ Command parse_command_line(int argc, const char* const* argv, const Environment&
   several->add_option("--label-selector", values.labels)->group("");
   add_service_flags(*several, values);
 
-  CLI::App* check = app.add_subcommand("check", "read a configuration file and report problems");
-  check->add_option("-c,--config", values.config_path, "configuration file (TBOT_CONFIG_PATH)")
-      ->type_name("FILE");
+  CLI::App* check = app.add_subcommand(
+      "check", "read file, environment and flags as start does, and report all problems");
+  add_start_flags(*check, values);
   CLI::App* version = app.add_subcommand("version", "print the version");
 
   try {
@@ -197,7 +259,7 @@ Command parse_command_line(int argc, const char* const* argv, const Environment&
     return command;
   } catch (const CLI::ParseError& error) {
     command.exit_code = 2;
-    command.output = usage_error(app, error, argc, argv);
+    command.output = usage_error(app, error);
     return command;
   }
   if (version->parsed()) {
@@ -208,6 +270,7 @@ Command parse_command_line(int argc, const char* const* argv, const Environment&
     command.output = app.help();
     return command;
   }
+  const CLI::App* given = start->parsed() ? start : check;
   command.kind = start->parsed() ? Command::Kind::start : Command::Kind::check;
   command.config_path = values.config_path;
   add_environment(environment, command);
@@ -215,19 +278,18 @@ Command parse_command_line(int argc, const char* const* argv, const Environment&
     command.config_path = environment("TBOT_CONFIG_PATH").value_or("");
   for (const SettingFlag& flag : setting_flags) {
     const std::string name = flag_name(flag.flag);
-    if (start->count(name) == 0) continue;
-    command.overrides.push_back(
-        {flag.key, flag.is_switch ? "true" : values.settings[flag.flag], name});
+    if (given->count(name) > 0)
+      command.overrides.push_back({flag.key, values.settings[flag.flag], name});
   }
   for (const char* flag : idle_flags) {
-    if (start->count(flag) > 0)
+    if (given->count(flag) > 0)
       command.warnings.push_back({"", 0, 0,
                                   std::string(flag) +
                                       " has no effect here yet: credentials come from a directory "
                                       "that tbot writes"});
   }
   for (const char* flag : {"--oneshot", "--fips", "--scoped"}) {
-    if (start->count(flag) > 0)
+    if (given->count(flag) > 0)
       command.warnings.push_back({"", 0, 0, std::string(flag) + " has no effect here yet"});
   }
   if (single->parsed() || several->parsed()) {
@@ -259,26 +321,33 @@ Command parse_command_line(int argc, const char* const* argv, const Environment&
   return command;
 }
 
+namespace {
+
+// Returns why it cannot be read, or an empty string. Leaves what is too large unread.
+std::string read_config_file(const std::string& path, std::string& text) {
+  const auto close = [](std::FILE* file) { std::fclose(file); };
+  const std::unique_ptr<std::FILE, decltype(close)> file(std::fopen(path.c_str(), "rbe"), close);
+  if (!file) return std::strerror(errno);
+  text.resize(max_config_bytes + 1);
+  text.resize(std::fread(text.data(), 1, text.size(), file.get()));
+  if (std::ferror(file.get()) == 0) return {};
+  text.clear();
+  return std::strerror(errno);
+}
+
+}  // namespace
+
 LoadResult resolve(const Command& command) {
   std::string yaml;
-  std::vector<Problem> unreadable;
-  if (!command.config_path.empty()) {
-    errno = 0;
-    std::ifstream file(command.config_path, std::ios::binary);
-    std::ostringstream text;
-    if (file) text << file.rdbuf();
-    if (!file || text.bad()) {
-      unreadable.push_back({command.config_path, 0, 0,
-                            std::string("cannot be read: ") +
-                                (errno != 0 ? std::strerror(errno) : "not a file")});
-    }
-    yaml = text.str();
+  std::string unreadable;
+  if (!command.config_path.empty()) unreadable = read_config_file(command.config_path, yaml);
+  LoadResult result = load_config(yaml, command.config_path, command.overrides, command.service);
+  if (!unreadable.empty()) {
+    result.errors.insert(result.errors.begin(),
+                         {command.config_path, 0, 0, "cannot be read: " + unreadable});
+    result.missing.clear();  // who knows
   }
-  LoadResult result =
-      load_config(yaml, command.config_path, command.overrides, command.service);
-  result.errors.insert(result.errors.begin(), unreadable.begin(), unreadable.end());
-  result.warnings.insert(result.warnings.begin(), command.warnings.begin(),
-                         command.warnings.end());
+  result.warnings.insert(result.warnings.begin(), command.warnings.begin(), command.warnings.end());
   return result;
 }
 

@@ -12,8 +12,8 @@ namespace kubelane {
 struct Command {
   enum class Kind : std::uint8_t { start, check, exit };
   Kind kind = Kind::exit;
-  int exit_code = 0;       // exit: 0 after help and version, 2 after a usage error
-  std::string output;      // exit: for standard output, or standard error when exit_code is not 0
+  int exit_code = 0;        // exit: 0 after help and version, 2 after a usage error
+  std::string output;       // exit: for standard output, or standard error when exit_code is not 0
   std::string config_path;  // empty: no file
   std::vector<Override> overrides;  // environment first, then flags: the later wins
   std::optional<CommandService> service;

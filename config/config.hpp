@@ -68,7 +68,7 @@ struct Service {
 // Limits of the local side; what exceeds them is refused with a Status.
 struct Limits {
   std::size_t max_connections = 4096;           // local connections at once, all listeners
-  std::size_t max_header_bytes = 64 * 1024;     // request line and header block
+  std::size_t max_header_bytes = 64u << 10;     // request line and header block
   std::size_t max_header_fields = 96;           // at most 256
   std::size_t max_upstream_connections = 1024;  // per service and worker, busy and idle
   // Per service and worker. Fewer than there are clients at once means TLS handshakes per request.
@@ -105,6 +105,7 @@ struct Config {
   unsigned workers = 0;  // data threads; 0: one per CPU, at most 2
   LogFormat log_format = LogFormat::text;
   LogLevel log_level = LogLevel::info;
+  bool debug = false;  // tbot's; log_level is debug then
   Limits limits;
   Timeouts timeouts;
 };

@@ -1,39 +1,91 @@
 #include "config/load.hpp"
 
-#include <yaml-cpp/yaml.h>
-
 #include <algorithm>
 #include <filesystem>
 #include <map>
 #include <set>
+#include <sstream>
 #include <utility>
 
+#include <yaml-cpp/depthguard.h>
+#include <yaml-cpp/eventhandler.h>
+#include <yaml-cpp/yaml.h>
+
 #include "config/settings.hpp"
+#include "config/suggest.hpp"
 #include "config/values.hpp"
 
 namespace kubelane {
 namespace {
 
-constexpr std::size_t max_text_bytes = 1 << 20;
-constexpr std::size_t max_nesting = 64;
-
-using Names = std::vector<std::string>;
+constexpr int max_nesting = 64;
+constexpr std::size_t max_values = 100'000;    // with aliases followed
+constexpr std::size_t max_value_bytes = 4096;  // of one field
+constexpr std::size_t max_message_bytes = 1000;
+constexpr std::size_t max_problems = 100;  // to print
 
 // tbot's service types that kubelane leaves to tbot.
-const Names foreign_types = {
-    "identity",          "application",          "application-tunnel",
-    "application-proxy", "database",             "database-tunnel",
-    "ssh-multiplexer",   "ssh_host",             "workload-identity-x509",
-    "workload-identity-jwt", "workload-identity-api", "workload-identity-aws-roles-anywhere",
-    "spiffe-svid",       "spiffe-workload-api",  "kubernetes/argo-cd",
-    "example",           "noop"};
+const Names foreign_types = {"identity",
+                             "application",
+                             "application-tunnel",
+                             "application-proxy",
+                             "database",
+                             "database-tunnel",
+                             "ssh-multiplexer",
+                             "ssh_host",
+                             "workload-identity-x509",
+                             "workload-identity-jwt",
+                             "workload-identity-api",
+                             "workload-identity-aws-roles-anywhere",
+                             "spiffe-svid",
+                             "spiffe-workload-api",
+                             "kubernetes/argo-cd",
+                             "example",
+                             "noop"};
 
-std::string quote(const std::string& text) { return "\"" + text.substr(0, 200) + "\""; }
+const Names served_types = {"kubernetes", "kubernetes/v2"};
 
-// Where destinations and credentials stand, for the cross checks.
+const Names destination_types = {"directory", "memory"};
+
+// Where something was said: in the file, or in a flag or variable with that name.
 struct Place {
-  int line = 0;
+  int line = 0;  // 0: not in the file
   int column = 0;
+  std::string origin;
+};
+
+// What a YAML document begins with.
+class FirstEvent : public YAML::EventHandler {
+ public:
+  YAML::Mark mark = YAML::Mark::null_mark();
+  bool is_null = false;
+
+  void OnDocumentStart(const YAML::Mark&) override {}
+  void OnDocumentEnd() override {}
+  void OnNull(const YAML::Mark& at, YAML::anchor_t) override {
+    is_null = mark.is_null();
+    saw(at);
+  }
+  void OnAlias(const YAML::Mark& at, YAML::anchor_t) override { saw(at); }
+  void OnScalar(const YAML::Mark& at, const std::string&, YAML::anchor_t,
+                const std::string&) override {
+    saw(at);
+  }
+  void OnSequenceStart(const YAML::Mark& at, const std::string&, YAML::anchor_t,
+                       YAML::EmitterStyle::value) override {
+    saw(at);
+  }
+  void OnSequenceEnd() override {}
+  void OnMapStart(const YAML::Mark& at, const std::string&, YAML::anchor_t,
+                  YAML::EmitterStyle::value) override {
+    saw(at);
+  }
+  void OnMapEnd() override {}
+
+ private:
+  void saw(const YAML::Mark& at) {
+    if (mark.is_null()) mark = at;
+  }
 };
 
 class Loader {
@@ -42,73 +94,132 @@ class Loader {
 
   void run(const std::string& yaml, const std::vector<Override>& overrides,
            const std::optional<CommandService>& service) {
-    if (yaml.size() > max_text_bytes) {
-      result_.errors.push_back({file_, 0, 0, "the configuration file is larger than 1 MiB"});
-    } else if (too_deep(yaml)) {
-      result_.errors.push_back({file_, 0, 0, "the configuration file is nested too deeply"});
-    } else {
-      read_text(yaml);
-    }
-    for (const Override& override : overrides) apply(override);
+    read_text(yaml);
+    apply(overrides);
+    if (result_.config.debug) result_.config.log_level = LogLevel::debug;
     if (service) add_command_service(*service);
     inherit_listener_settings();
     cross_check();
+    if (whole_) find_missing();
+    for (std::vector<Problem>* problems : {&result_.errors, &result_.warnings, &result_.missing})
+      arrange(*problems);
   }
 
  private:
   // ---- problems
 
-  static Place place(const YAML::Node& node) {
-    const YAML::Mark mark = node.Mark();
-    return mark.is_null() ? Place{} : Place{mark.line + 1, mark.column + 1};
+  static Place place(const YAML::Mark& mark) {
+    return mark.is_null() ? Place{} : Place{mark.line + 1, mark.column + 1, {}};
   }
-  void error(const Place& at, std::string message) {
-    result_.errors.push_back({file_, at.line, at.column, std::move(message)});
+  static Place place(const YAML::Node& node) { return place(node.Mark()); }
+  Problem problem(const Place& at, const std::string& message) const {
+    return {at.line > 0 ? file_ : std::string(), at.line, at.column,
+            (at.origin.empty() ? std::string() : at.origin + ": ") +
+                shorten(message, max_message_bytes)};
   }
-  void error(const YAML::Node& node, std::string message) {
-    error(place(node), std::move(message));
+  void error(const Place& at, const std::string& message) {
+    result_.errors.push_back(problem(at, message));
   }
-  void warning(const YAML::Node& node, std::string message) {
-    const Place at = place(node);
-    result_.warnings.push_back({file_, at.line, at.column, std::move(message)});
+  // yaml-cpp places a value that is not there behind it, on some later line.
+  void error(const YAML::Node& node, const std::string& message) {
+    error(node.IsNull() ? key_ : place(node), message);
+  }
+  void file_error(const std::string& message) {
+    whole_ = false;
+    result_.errors.push_back({file_, 0, 0, shorten(message, max_message_bytes)});
+  }
+  void warning(const Place& at, const std::string& message) {
+    result_.warnings.push_back(problem(at, message));
+  }
+  void warning(const YAML::Node& node, const std::string& message) {
+    warning(place(node), message);
+  }
+
+  // In the order of the file; not more than somebody reads.
+  void arrange(std::vector<Problem>& problems) const {
+    std::stable_sort(problems.begin(), problems.end(), [](const Problem& a, const Problem& b) {
+      return std::pair(a.line, a.column) < std::pair(b.line, b.column);
+    });
+    if (problems.size() <= max_problems) return;
+    const std::size_t more = problems.size() - max_problems;
+    problems.resize(max_problems);
+    problems.push_back({file_, 0, 0, "and " + std::to_string(more) + " more of them"});
   }
 
   // ---- shapes
 
-  // Flow collections and indentation that would exhaust the parser's recursion.
-  static bool too_deep(const std::string& yaml) {
-    std::size_t depth = 0;
-    std::size_t dashes = 0;
-    for (const char c : yaml) {
-      if (c == '[' || c == '{') ++depth;
-      if ((c == ']' || c == '}') && depth > 0) --depth;
-      if (c == '\n') dashes = 0;
-      if (c == '-' || c == '?' || c == ':') ++dashes;
-      if (depth > max_nesting || dashes > 4096) return true;
+  // Aliases make a small file large, and even endless: every value counts as often as it is named.
+  bool within_bounds(const YAML::Node& node, int depth, std::size_t& values) {
+    if (depth > max_nesting) {
+      error(node, "the configuration is nested more than " + std::to_string(max_nesting) +
+                      " levels deep");
+      return false;
     }
-    return false;
+    if (++values > max_values) {
+      error(node, "the configuration has more than " + std::to_string(max_values) +
+                      " values, those repeated by aliases (*name) included");
+      return false;
+    }
+    if (node.IsMap()) {
+      for (const auto& entry : node)
+        if (!within_bounds(entry.first, depth + 1, values) ||
+            !within_bounds(entry.second, depth + 1, values))
+          return false;
+    } else if (node.IsSequence()) {
+      for (const YAML::Node& entry : node)
+        if (!within_bounds(entry, depth + 1, values)) return false;
+    }
+    return true;
+  }
+
+  // Where more than the first document begins, if there is more. YAML::LoadAll() would for some
+  // files go on to find empty documents for ever.
+  static std::optional<Place> after_first_document(const std::string& yaml) {
+    std::istringstream stream(yaml);
+    YAML::Parser parser(stream);
+    FirstEvent first;
+    FirstEvent second;
+    FirstEvent third;
+    if (!parser.HandleNextDocument(first) || !parser.HandleNextDocument(second))
+      return std::nullopt;
+    // A last --- begins an empty document, which is none.
+    if (second.is_null && !parser.HandleNextDocument(third)) return std::nullopt;
+    return place(second.mark);
   }
 
   void read_text(const std::string& yaml) {
-    YAML::Node root;
-    try {
-      root = YAML::Load(yaml);
-    } catch (const YAML::Exception& failure) {
-      const YAML::Mark& mark = failure.mark;
-      error(mark.is_null() ? Place{} : Place{mark.line + 1, mark.column + 1},
-            "not valid YAML: " + failure.msg);
+    if (yaml.size() > max_config_bytes) {
+      file_error("the configuration file is larger than 1 MiB");
       return;
     }
+    try {
+      if (const auto rest = after_first_document(yaml))
+        error(*rest,
+              "what stands here is no part of the configuration; if it is a second YAML "
+              "document (after ---), keep one");
+      read_document(YAML::Load(yaml));
+    } catch (const YAML::DeepRecursion& failure) {
+      whole_ = false;
+      error(place(failure.mark), "the configuration is nested too deeply");
+    } catch (const YAML::Exception& failure) {
+      whole_ = false;
+      if (failure.mark.is_null())
+        file_error("not valid YAML: " + failure.msg);
+      else
+        error(place(failure.mark), "not valid YAML: " + failure.msg);
+    }
+  }
+
+  void read_document(const YAML::Node& root) {
+    std::size_t values = 0;
     if (root.IsNull()) return;
-    if (!root.IsMap()) {
-      error(root, "the configuration must be a map of keys");
-      return;
-    }
-    try {
+    whole_ = within_bounds(root, 0, values);
+    if (!whole_) return;
+    whole_ = root.IsMap();
+    if (whole_)
       read_root(root);
-    } catch (const YAML::Exception& failure) {
-      error(Place{}, "cannot be read: " + failure.msg);
-    }
+    else
+      error(root, "the configuration must be a map of keys such as proxy_server: …");
   }
 
   // Checks names and repetitions; calls `handle` with each known key.
@@ -125,19 +236,26 @@ class Loader {
         error(entry.first, quote(key) + " is given twice");
         continue;
       }
-      if (std::find(valid.begin(), valid.end(), key) == valid.end()) {
-        const std::string near = nearest_name(key, valid);
-        error(entry.first, "unknown field " + quote(key) + where +
-                               (near.empty() ? "" : " (did you mean \"" + near + "\"?)"));
+      if (key == "<<") {
+        error(entry.first, "merge keys (<<) are not supported; write the fields out");
         continue;
       }
+      if (std::find(valid.begin(), valid.end(), key) == valid.end()) {
+        error(entry.first, "unknown field " + quote(key) + where + did_you_mean(key, valid));
+        continue;
+      }
+      key_ = place(entry.first);
       handle(key, entry.first, entry.second);
     }
   }
 
   bool scalar(const YAML::Node& node, const std::string& key, std::string& out) {
     if (!node.IsScalar()) {
-      error(node, key + " must be a single value");
+      error(node, key + (node.IsNull() ? " has no value" : " must be a single value"));
+      return false;
+    }
+    if (node.Scalar().size() > max_value_bytes) {
+      error(node, key + " is longer than " + std::to_string(max_value_bytes) + " bytes");
       return false;
     }
     out = node.Scalar();
@@ -150,12 +268,16 @@ class Loader {
       error(node, key + " must not be empty");
       return false;
     }
-    if (std::any_of(out.begin(), out.end(),
-                    [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; })) {
+    if (has_control_character(out)) {
       error(node, key + " holds a control character");
       return false;
     }
     return true;
+  }
+
+  static bool has_control_character(const std::string& text) {
+    return std::any_of(text.begin(), text.end(),
+                       [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; });
   }
 
   bool boolean(const YAML::Node& node, const std::string& key, bool& out) {
@@ -171,6 +293,7 @@ class Loader {
   }
 
   void set(const YAML::Node& node, const std::string& key) {
+    said_[key] = place(node);
     std::string value;
     if (!scalar(node, key, value)) return;
     const std::string problem = find_setting(key)->set(result_.config, value);
@@ -187,19 +310,48 @@ class Loader {
       error(node, key + ": " + quote(value) + " is not a duration such as 1h or 20m");
   }
 
+  void check_boolean(const YAML::Node& node, const std::string& key) {
+    bool ignored = false;
+    boolean(node, key, ignored);
+  }
+
   // ---- the file
 
   void read_root(const YAML::Node& root) {
-    const Names valid = {
-        "version",      "proxy_server",     "auth_server", "onboarding",   "storage",
-        "services",     "outputs",          "credential_ttl", "certificate_ttl",
-        "renewal_interval", "oneshot",      "diag_addr",   "debug",        "fips",
-        "insecure",     "leeway",           "join_uri",    "scoped",       "pid_file",
-        "listen",       "allow_remote",     "allowed_hosts", "local_auth", "local_tls",
-        "proxy_ca",     "proxy_protocol",   "workers",     "log",          "limits",
-        "timeouts"};
-    each(root, valid, "", [&](const std::string& key, const YAML::Node& name,
-                              const YAML::Node& node) { read_root_field(key, name, node); });
+    const Names valid = {"version",
+                         "proxy_server",
+                         "auth_server",
+                         "onboarding",
+                         "storage",
+                         "services",
+                         "outputs",
+                         "credential_ttl",
+                         "certificate_ttl",
+                         "renewal_interval",
+                         "oneshot",
+                         "diag_addr",
+                         "debug",
+                         "fips",
+                         "insecure",
+                         "leeway",
+                         "join_uri",
+                         "scoped",
+                         "pid_file",
+                         "listen",
+                         "allow_remote",
+                         "allowed_hosts",
+                         "local_auth",
+                         "local_tls",
+                         "proxy_ca",
+                         "proxy_protocol",
+                         "workers",
+                         "log",
+                         "limits",
+                         "timeouts"};
+    each(root, valid, "",
+         [&](const std::string& key, const YAML::Node& name, const YAML::Node& node) {
+           read_root_field(key, name, node);
+         });
     if (const YAML::Node auth = root["auth_server"]; auth && root["proxy_server"])
       error(auth, "auth_server and proxy_server exclude each other; kubelane needs proxy_server");
   }
@@ -232,12 +384,41 @@ class Loader {
       check_duration(node, key);
       not_acted_on(name, key, "credentials come from a directory that tbot renews");
     } else if (key == "onboarding" || key == "join_uri") {
+      if (key == "onboarding") check_onboarding(node);
       not_acted_on(name, key, "joining as a bot is tbot's part; kubelane reads what tbot writes");
     } else if (key == "diag_addr") {
       not_acted_on(name, key, "there is no diagnostics listener");
     } else {
+      if (key != "pid_file") check_boolean(node, key);  // oneshot, fips, scoped
       not_acted_on(name, key, "remove it, or leave it for tbot");
     }
+  }
+
+  // Names only: what they hold is tbot's, and partly secret.
+  void check_onboarding(const YAML::Node& node) {
+    if (node.IsNull()) return;
+    if (!node.IsMap()) {
+      error(node, "onboarding must be a map");
+      return;
+    }
+    const std::map<std::string, Names> groups = {
+        {"kubernetes", {"token_path"}},
+        {"azure", {"client_id"}},
+        {"terraform", {"audience_tag"}},
+        {"gitlab", {"token_env_var_name"}},
+        {"bound_keypair", {"registration_secret", "registration_secret_path", "static_key_path"}}};
+    Names valid = {"token", "join_method", "ca_pins", "ca_path"};
+    for (const auto& [group, fields] : groups) valid.push_back(group);
+    each(node, valid, " in onboarding",
+         [&](const std::string& key, const YAML::Node&, const YAML::Node& value) {
+           const auto group = groups.find(key);
+           if (group == groups.end() || value.IsNull()) return;
+           const std::string where = "onboarding." + key;
+           if (value.IsMap())
+             each(value, group->second, " in " + where, [](const auto&...) {});
+           else
+             error(value, where + " must be a map");
+         });
   }
 
   void read_group(const YAML::Node& node, const std::string& group) {
@@ -247,7 +428,8 @@ class Loader {
     }
     Names valid;
     for (const Setting& setting : settings())
-      if (setting.key.starts_with(group + ".")) valid.push_back(setting.key.substr(group.size() + 1));
+      if (setting.key.starts_with(group + "."))
+        valid.push_back(setting.key.substr(group.size() + 1));
     each(node, valid, " in " + group,
          [&](const std::string& key, const YAML::Node&, const YAML::Node& value) {
            set(value, group + "." + key);
@@ -262,8 +444,10 @@ class Loader {
     for (const YAML::Node& entry : node) {
       std::string host;
       if (!text(entry, "allowed_hosts", host)) continue;
-      if (host.find_first_of(":/ ") != std::string::npos)
-        error(entry, "allowed_hosts: " + quote(host) + " must be a host name without a port");
+      if (!is_host_name(host))
+        error(entry, "allowed_hosts: " + quote(host) +
+                         " is not a host name: letters, digits, dots and hyphens, no port, no "
+                         "wildcard");
       else
         result_.config.allowed_hosts.push_back(host);
     }
@@ -271,6 +455,7 @@ class Loader {
 
   void read_storage(const YAML::Node& node) {
     Destination storage;
+    said_["storage"] = place(node);
     if (!read_destination(node, "storage", storage)) return;
     result_.config.storage_path =
         storage.type == Destination::Type::directory ? storage.path : std::string();
@@ -280,16 +465,9 @@ class Loader {
     if (node.IsScalar()) {
       std::string value;
       if (!text(node, what, value)) return false;
-      if (value == "memory://") {
-        out.type = Destination::Type::memory;
-      } else if (value.starts_with("kubernetes-secret://")) {
-        error(node, what + ": kubernetes-secret is not supported yet; use a directory");
-        return false;
-      } else {
-        out.type = Destination::Type::directory;
-        out.path = absolute_path(value);
-      }
-      return true;
+      const std::string wrong = parse_destination(value, out);
+      if (!wrong.empty()) error(node, what + ": " + wrong);
+      return wrong.empty();
     }
     if (!node.IsMap()) {
       error(node, what + " must be a map with type and path");
@@ -297,10 +475,18 @@ class Loader {
     }
     bool good = true;
     std::string type;
-    const Names valid = {"type", "path", "symlinks", "acls", "readers", "name", "namespace",
-                         "labels", "kubeconfig_path", "kubeconfig_context"};
+    const Names valid = {"type",
+                         "path",
+                         "symlinks",
+                         "acls",
+                         "readers",
+                         "name",
+                         "namespace",
+                         "labels",
+                         "kubeconfig_path",
+                         "kubeconfig_context"};
     each(node, valid, " in " + what,
-         [&](const std::string& key, const YAML::Node&, const YAML::Node& value) {
+         [&](const std::string& key, const YAML::Node& name, const YAML::Node& value) {
            if (key == "type") {
              good = text(value, what + ".type", type) && good;
            } else if (key == "path") {
@@ -316,7 +502,14 @@ class Loader {
              read_acls(value, out);
            } else if (key == "readers") {
              read_readers(value, out);
+           } else {
+             warning(name, what + "." + key +
+                               " has no effect: it belongs to destinations of type "
+                               "kubernetes_secret");
+             return;
            }
+           if (what == "storage" && key != "type" && key != "path")
+             not_acted_on(name, what + "." + key, "the directory is for kubelane's user only");
          });
     if (!node["type"]) {
       error(node, what + ": type is missing (directory or memory)");
@@ -324,20 +517,18 @@ class Loader {
     }
     if (!good) return false;
     if (type == "directory") {
-      out.type = Destination::Type::directory;
       if (out.path.empty()) {
         error(node, what + ": path is missing");
         return false;
       }
+      out.type = Destination::Type::directory;
     } else if (type == "memory") {
       out.type = Destination::Type::memory;
     } else if (type == "kubernetes_secret") {
       error(node["type"], what + ": kubernetes_secret is not supported yet; use a directory");
       return false;
     } else {
-      const std::string near = nearest_name(type, {"directory", "memory"});
-      error(node["type"], what + ": unknown type " + quote(type) +
-                              (near.empty() ? "" : " (did you mean \"" + near + "\"?)"));
+      error(node["type"], what + ".type: " + not_one_of(type, destination_types));
       return false;
     }
     return true;
@@ -353,7 +544,7 @@ class Loader {
     } else if (value == "secure") {
       out.symlinks = Destination::Symlinks::secure;
     } else {
-      error(node, "symlinks: " + quote(value) + " is not one of try-secure, secure, insecure");
+      error(node, "symlinks: " + not_one_of(value, {"try-secure", "secure", "insecure"}));
     }
   }
 
@@ -367,7 +558,7 @@ class Loader {
     } else if (value == "required") {
       out.acls = Destination::Acls::required;
     } else {
-      error(node, "acls: " + quote(value) + " is not one of try, off, required");
+      error(node, "acls: " + not_one_of(value, {"try", "off", "required"}));
     }
   }
 
@@ -399,19 +590,24 @@ class Loader {
     if (node.IsNull()) return;
     if (!node.IsSequence()) {
       error(node, key + " must be a list");
+      wrong_service_ = true;
       return;
     }
     for (const YAML::Node& entry : node) {
       if (!entry.IsMap()) {
         error(entry, "a service must be a map with a type");
+        wrong_service_ = true;
         continue;
       }
       const YAML::Node type = entry["type"];
       std::string value;
       if (!type) {
         error(entry, "type is missing: kubernetes or kubernetes/v2");
+        wrong_service_ = true;
       } else if (text(type, "type", value)) {
         read_service(entry, type, value);
+      } else {
+        wrong_service_ = true;
       }
     }
   }
@@ -423,21 +619,31 @@ class Loader {
       service.type = Service::Type::kubernetes;
     } else if (type == "kubernetes/v2") {
       service.type = Service::Type::kubernetes_v2;
-    } else if (std::find(foreign_types.begin(), foreign_types.end(), type) !=
-               foreign_types.end()) {
+    } else if (std::find(foreign_types.begin(), foreign_types.end(), type) != foreign_types.end()) {
       warning(type_node, "services of type " + type +
                              " are not served by kubelane and skipped here; leave them to tbot");
       return;
     } else {
-      const std::string near = nearest_name(type, {"kubernetes", "kubernetes/v2"});
-      error(type_node, "unknown service type " + quote(type) +
-                           (near.empty() ? "; kubelane serves kubernetes and kubernetes/v2"
-                                         : " (did you mean \"" + near + "\"?)"));
+      Names all = served_types;
+      all.insert(all.end(), foreign_types.begin(), foreign_types.end());
+      const std::string meant = did_you_mean(type, all);
+      error(type_node,
+            "unknown service type " + quote(type) +
+                (meant.empty() ? "; kubelane serves kubernetes and kubernetes/v2" : meant));
+      wrong_service_ = true;
       return;
     }
     const bool v2 = service.type == Service::Type::kubernetes_v2;
-    Names valid = {"type",       "name",      "destination", "credential_ttl", "renewal_interval",
-                   "credentials", "listen",   "local_auth",  "local_tls",      "impersonate",
+    Names valid = {"type",
+                   "name",
+                   "destination",
+                   "credential_ttl",
+                   "renewal_interval",
+                   "credentials",
+                   "listen",
+                   "local_auth",
+                   "local_tls",
+                   "impersonate",
                    "disable_exec_plugin"};
     const Names own = v2 ? Names{"selectors", "context_name_template", "relay_server"}
                          : Names{"kubernetes_cluster", "roles"};
@@ -448,6 +654,11 @@ class Loader {
          [&](const std::string& key, const YAML::Node& name, const YAML::Node& value) {
            read_service_field(key, name, value, service, places);
          });
+    if (service.clusters.size() > 1 &&
+        service.context_name_template.find(".KubeName") == std::string::npos)
+      error(places.name_template, "context_name_template: without {{.KubeName}} all " +
+                                      std::to_string(service.clusters.size()) +
+                                      " clusters would get the same name");
     if (service.clusters.empty() && !places.bad_clusters)
       error(node, v2 ? "selectors is missing: name at least one Kubernetes cluster"
                      : "kubernetes_cluster is missing");
@@ -460,9 +671,12 @@ class Loader {
     Place destination;
     Place credentials;
     Place listen;
+    Place name_template;
+    std::optional<Place> local_auth;
+    std::optional<Place> local_tls;
     bool bad_clusters = false;
-    bool own_auth = false;
-    bool own_tls = false;
+    bool bad_credentials = false;
+    bool bad_destination = false;
   };
 
   void read_service_field(const std::string& key, const YAML::Node& name, const YAML::Node& node,
@@ -489,13 +703,14 @@ class Loader {
     } else if (key == "selectors") {
       read_selectors(node, service, places);
     } else if (key == "context_name_template") {
+      places.name_template = place(node);
       if (text(node, key, value)) read_template(node, value, service);
     } else if (key == "destination") {
       places.destination = place(node);
-      read_destination(node, "destination", service.destination);
+      places.bad_destination = !read_destination(node, "destination", service.destination);
     } else if (key == "credentials") {
       places.credentials = place(node);
-      read_credentials(node, service);
+      places.bad_credentials = !read_credentials(node, service);
     } else if (key == "listen") {
       places.listen = place(node);
       if (text(node, key, value)) {
@@ -503,23 +718,23 @@ class Loader {
           service.listen = *address;
         } else {
           error(node, "listen: " + quote(value) +
-                          " is not an address to listen on such as 127.0.0.1:8443");
+                          " is not an address to listen on such as 127.0.0.1:8443 (an IP address "
+                          "or localhost, and a port)");
         }
       }
     } else if (key == "local_auth") {
-      places.own_auth = true;
+      places.local_auth = place(node);
       if (scalar(node, key, value)) {
-        const std::string problem = set_local_auth(service.local_auth, value);
-        if (!problem.empty()) error(node, "local_auth: " + problem);
+        const std::string wrong = set_local_auth(service.local_auth, value);
+        if (!wrong.empty()) error(node, "local_auth: " + wrong);
       }
     } else if (key == "local_tls") {
-      places.own_tls = true;
+      places.local_tls = place(node);
       boolean(node, key, service.local_tls);
     } else if (key == "impersonate") {
       read_impersonate(node, service);
     } else if (key == "disable_exec_plugin") {
-      bool ignored = false;  // kubelane's kubeconfig never has one
-      boolean(node, key, ignored);
+      check_boolean(node, key);  // kubelane's kubeconfig never has one
     } else if (key == "roles" || key == "relay_server") {
       not_acted_on(name, key, "it matters where tbot makes the credentials");
     } else if (key == "credential_ttl" || key == "renewal_interval") {
@@ -534,6 +749,7 @@ class Loader {
       places.bad_clusters = true;
       return;
     }
+    std::set<std::string> seen;
     for (const YAML::Node& entry : node) {
       ClusterSelector selector;
       bool labels = false;
@@ -560,51 +776,71 @@ class Loader {
         if (!labels && !entry["name"]) error(entry, "a selector needs a name");
         continue;
       }
-      const bool known = std::any_of(
-          service.clusters.begin(), service.clusters.end(),
-          [&](const ClusterSelector& other) { return other.name == selector.name; });
-      if (!known) service.clusters.push_back(std::move(selector));
+      if (seen.insert(selector.name).second)
+        service.clusters.push_back(std::move(selector));
+      else
+        warning(entry, "cluster " + quote(selector.name) + " is selected twice");
     }
   }
 
   void read_template(const YAML::Node& node, const std::string& value, Service& service) {
-    for (std::size_t at = value.find("{{"); at != std::string::npos; at = value.find("{{", at + 2)) {
+    for (std::size_t at = value.find("{{"); at != std::string::npos;
+         at = value.find("{{", at + 2)) {
       const std::size_t end = value.find("}}", at);
       std::string field = value.substr(at + 2, end == std::string::npos ? end : end - at - 2);
       field.erase(0, field.find_first_not_of(' '));
       field.erase(field.find_last_not_of(' ') + 1);
       if (end == std::string::npos || (field != ".ClusterName" && field != ".KubeName")) {
-        error(node, "context_name_template: only {{.ClusterName}} and {{.KubeName}} are known, "
-                    "not " + quote("{{" + field + "}}"));
+        error(node,
+              "context_name_template: only {{.ClusterName}} and {{.KubeName}} are known, "
+              "not " +
+                  quote("{{" + field + "}}"));
         return;
       }
     }
     service.context_name_template = value;
   }
 
-  void read_credentials(const YAML::Node& node, Service& service) {
+  bool read_credentials(const YAML::Node& node, Service& service) {
     if (node.IsScalar()) {
       std::string value;
-      if (text(node, "credentials", value)) service.credentials_path = absolute_path(value);
-      return;
+      if (!text(node, "credentials", value)) return false;
+      const std::string wrong = set_credentials(value, service);
+      if (!wrong.empty()) error(node, "credentials: " + wrong);
+      return wrong.empty();
     }
     if (!node.IsMap()) {
       error(node, "credentials must be {type: directory, path: …}");
-      return;
+      return false;
     }
-    std::string type = "directory";
+    bool good = true;
     each(node, {"type", "path"}, " in credentials",
          [&](const std::string& key, const YAML::Node&, const YAML::Node& value) {
            std::string content;
-           if (!text(value, "credentials." + key, content)) return;
-           if (key == "path") {
+           if (!text(value, "credentials." + key, content)) {
+             good = false;
+           } else if (key == "path") {
              service.credentials_path = absolute_path(content);
-           } else if (type = content; type != "directory") {
-             error(value, "credentials: type " + quote(type) +
-                              " is not known; use directory (did you mean \"directory\"?)");
+           } else if (content != "directory") {
+             error(value,
+                   "credentials.type: " + quote(content) + " is not supported; use directory");
+             good = false;
            }
          });
-    if (!node["path"]) error(node, "credentials: path is missing");
+    if (!node["path"]) {
+      error(node, "credentials: path is missing");
+      good = false;
+    }
+    return good;
+  }
+
+  static std::string set_credentials(const std::string& text, Service& service) {
+    Destination directory;
+    std::string wrong = parse_destination(text, directory);
+    if (wrong.empty() && directory.type != Destination::Type::directory)
+      wrong = quote(text) + " is not a directory that tbot writes";
+    if (wrong.empty()) service.credentials_path = directory.path;
+    return wrong;
   }
 
   void read_impersonate(const YAML::Node& node, Service& service) {
@@ -627,56 +863,73 @@ class Loader {
              if (text(group, "groups", name)) service.impersonate_groups.push_back(name);
            }
          });
-    // RFC: the API server refuses groups without a user (Kubernetes user impersonation).
     if (service.impersonate_user.empty() && !service.impersonate_groups.empty())
       warning(node, "impersonate.groups without a user: Teleport then uses the role's one user");
   }
 
   // ---- command line and environment
 
-  void apply(const Override& override) {
-    const Setting* setting = find_setting(override.key);
-    if (setting == nullptr) return;
-    const std::string problem = setting->set(result_.config, override.value);
-    if (!problem.empty())
-      result_.errors.push_back({"", 0, 0, override.origin + ": " + problem});
+  void apply(const std::vector<Override>& overrides) {
+    for (std::size_t i = 0; i < overrides.size(); ++i) {
+      const Override& override = overrides[i];
+      const auto same = [&](const Override& later) { return later.key == override.key; };
+      const auto next = overrides.begin() + static_cast<std::ptrdiff_t>(i) + 1;
+      const Setting* setting = find_setting(override.key);
+      if (setting == nullptr || std::any_of(next, overrides.end(), same)) continue;
+      // A level that is stronger than the place where debug: true stands ends it.
+      if (override.key == "log.level") result_.config.debug = false;
+      said_[override.key] = {0, 0, override.origin};
+      const std::string wrong = setting->set(result_.config, override.value);
+      if (!wrong.empty()) error(said_[override.key], wrong);
+    }
   }
 
   void add_command_service(const CommandService& command) {
     Service service;
+    ServicePlaces places;
     service.type = command.type;
+    const std::string cluster_flag =
+        command.type == Service::Type::kubernetes ? "--kubernetes-cluster" : "--name-selector";
+    std::set<std::string> seen;
     for (const std::string& cluster : command.clusters) {
-      if (cluster.empty())
-        result_.errors.push_back({"", 0, 0, "a cluster name must not be empty"});
-      else
+      if (cluster.empty() || cluster.size() > max_value_bytes || has_control_character(cluster))
+        error({0, 0, cluster_flag}, quote(cluster) + " is not the name of a cluster");
+      else if (seen.insert(cluster).second)
         service.clusters.push_back({cluster, {}});
     }
-    if (!command.credentials.empty()) service.credentials_path = absolute_path(command.credentials);
+    places.credentials.origin = "--credentials";
+    if (!command.credentials.empty()) {
+      const std::string wrong = set_credentials(command.credentials, service);
+      places.bad_credentials = !wrong.empty();
+      if (!wrong.empty()) error(places.credentials, wrong);
+    }
+    places.destination.origin = "--destination";
     if (!command.destination.empty()) {
-      service.destination.type = command.destination == "memory://"
-                                     ? Destination::Type::memory
-                                     : Destination::Type::directory;
-      if (service.destination.type == Destination::Type::directory)
-        service.destination.path = absolute_path(command.destination);
+      const std::string wrong = parse_destination(command.destination, service.destination);
+      places.bad_destination = !wrong.empty();
+      if (!wrong.empty()) error(places.destination, wrong);
     }
     for (const std::string& user : command.reader_users)
       service.destination.readers.push_back({user, {}});
     for (const std::string& group : command.reader_groups)
       service.destination.readers.push_back({{}, group});
     result_.config.services.push_back(std::move(service));
-    places_.emplace_back();
+    places_.push_back(std::move(places));
   }
 
   void inherit_listener_settings() {
     for (std::size_t i = 0; i < result_.config.services.size(); ++i) {
       Service& service = result_.config.services[i];
       const ServicePlaces& places = places_[i];
-      if (!service.listen && (places.own_auth || places.own_tls))
-        error(places.service,
-              "local_auth and local_tls belong to a listener: give this service its own listen, or "
-              "set them at the top level");
-      if (!places.own_auth || !service.listen) service.local_auth = result_.config.local_auth;
-      if (!places.own_tls || !service.listen) service.local_tls = result_.config.local_tls;
+      if (!service.listen && places.listen.line == 0)
+        for (const auto& own : {places.local_auth, places.local_tls})
+          if (own)
+            error(
+                *own,
+                "local_auth and local_tls belong to a listener: give this service its own listen, "
+                "or set them at the top level");
+      if (!places.local_auth || !service.listen) service.local_auth = result_.config.local_auth;
+      if (!places.local_tls || !service.listen) service.local_tls = result_.config.local_tls;
     }
   }
 
@@ -688,88 +941,153 @@ class Loader {
     return failed ? path : resolved.string();
   }
 
-  void check_listener(const ListenAddress& address, LocalAuth auth, bool tls, const Place& at,
-                      const std::string& where) {
+  Place said(const std::string& key) const {
+    const auto found = said_.find(key);
+    return found == said_.end() ? Place{} : found->second;
+  }
+
+  void check_auth(LocalAuth auth, bool tls, const Place& at) {
     if (!tls && auth != LocalAuth::none)
-      error(at, where + "local_tls: false demands local_auth: none, because client-go silently "
-                        "drops every credential for an http:// server");
+      error(at,
+            "local_tls: false demands local_auth: none, because client-go silently drops every "
+            "credential for an http:// server");
+  }
+
+  void check_reach(const ListenAddress& address, const Place& at) {
     if (!is_loopback(address) && !result_.config.allow_remote)
-      error(at, where + "listen address " + address.host +
-                    " can be reached from other machines; set allow_remote: true if that is meant");
+      error(at, "listen address " + address.host +
+                    " can be reached from other machines; set allow_remote: true (--allow-remote) "
+                    "if that is meant");
   }
 
   void cross_check() {
     const Config& config = result_.config;
-    std::map<std::string, std::string> destinations;   // canonical path -> service
-    std::map<std::string, std::string> shared_names;   // cluster -> service
+    check_directories();
+    std::map<std::string, std::string> shared_names;  // cluster -> service
     std::map<std::string, std::string> listeners;
-    bool shared = false;
+    bool shared = config.services.empty();     // somebody is served on the shared listener
+    bool inherited = config.services.empty();  // the top level's authentication is used
+    for (std::size_t i = 0; i < config.services.size(); ++i) {
+      const Service& service = config.services[i];
+      const ServicePlaces& places = places_[i];
+      if (service.listen) {
+        check_reach(*service.listen, places.listen);
+        if (places.local_tls || places.local_auth)
+          check_auth(service.local_auth, service.local_tls,
+                     places.local_tls ? *places.local_tls : *places.local_auth);
+        else
+          inherited = true;
+        if (service.clusters.size() > 1)
+          error(places.listen,
+                "a listener of its own has no path prefix and so serves one cluster, but this "
+                "service selects " +
+                    std::to_string(service.clusters.size()) +
+                    "; remove listen, or make one service per cluster");
+        add_listener(*service.listen, "service " + quote(service.label()), places.listen,
+                     listeners);
+        continue;
+      }
+      shared = inherited = true;
+      for (const ClusterSelector& cluster : service.clusters) {
+        const auto [other, fresh] = shared_names.emplace(cluster.name, service.label());
+        if (!fresh)
+          error(places.service, "services " + quote(other->second) + " and " +
+                                    quote(service.label()) + " both serve cluster " +
+                                    quote(cluster.name) +
+                                    " on the shared listener; give one of them its own listen");
+      }
+    }
+    if (inherited) check_auth(config.local_auth, config.local_tls, said("local_tls"));
+    if (!shared) return;
+    check_reach(config.listen, said("listen"));
+    add_listener(config.listen, "the shared listener", said("listen"), listeners);
+  }
+
+  void check_directories() {
+    const Config& config = result_.config;
+    std::map<std::string, std::string> destinations;  // canonical path -> service
+    std::map<std::string, std::string> credentials;   // the same
     const std::string storage =
         config.storage_path.empty() ? std::string() : canonical(config.storage_path);
     for (std::size_t i = 0; i < config.services.size(); ++i) {
       const Service& service = config.services[i];
-      const ServicePlaces& places = places_[i];
-      const std::string credentials =
-          service.credentials_path.empty() ? std::string() : canonical(service.credentials_path);
-      if (service.destination.type == Destination::Type::directory &&
-          !service.destination.path.empty()) {
-        const std::string path = canonical(service.destination.path);
-        if (path == credentials)
-          error(places.destination,
-                "the destination is also the credentials directory " + service.credentials_path +
-                    ", where tbot would overwrite our kubeconfig.yaml; choose another directory");
-        const auto [other, fresh] = destinations.emplace(path, service.label());
-        if (!fresh)
-          error(places.destination, "services " + quote(other->second) + " and " +
-                                        quote(service.label()) + " share the destination " +
-                                        service.destination.path +
-                                        "; give each its own directory");
-        if (path == storage)
-          error(places.destination, "the destination is also the storage directory " +
-                                        config.storage_path + "; choose another");
-      }
-      if (!credentials.empty() && credentials == storage)
-        error(places.credentials, "the storage directory is also the credentials directory " +
-                                      service.credentials_path + "; choose another");
-      if (service.listen) {
-        check_listener(*service.listen, service.local_auth, service.local_tls, places.listen, "");
-        if (service.clusters.size() > 1)
-          error(places.listen,
-                "a listener of its own has no path prefix and so serves one cluster, but this "
-                "service selects " + std::to_string(service.clusters.size()) +
-                    "; remove listen, or make one service per cluster");
-        add_listener(*service.listen, service.label(), places.listen, listeners);
-      } else {
-        shared = true;
-        for (const ClusterSelector& cluster : service.clusters) {
-          const auto [other, fresh] = shared_names.emplace(cluster.name, service.label());
-          if (!fresh)
-            error(places.service, "services " + quote(other->second) + " and " +
-                                      quote(service.label()) + " both serve cluster " +
-                                      quote(cluster.name) +
-                                      " on the shared listener; give one of them its own listen");
-        }
-      }
+      if (service.credentials_path.empty()) continue;
+      const std::string path = canonical(service.credentials_path);
+      credentials.emplace(path, service.label());
+      if (path == storage)
+        error(places_[i].credentials, "the storage directory is also the credentials directory " +
+                                          service.credentials_path + "; choose another");
     }
-    if (shared) {
-      check_listener(config.listen, config.local_auth, config.local_tls, {}, "");
-      add_listener(config.listen, "the shared listener", {}, listeners);
+    for (std::size_t i = 0; i < config.services.size(); ++i) {
+      const Service& service = config.services[i];
+      const Place& at = places_[i].destination;
+      if (service.destination.type != Destination::Type::directory) continue;
+      const std::string& written = service.destination.path;
+      const std::string path = canonical(written);
+      if (const auto tbots = credentials.find(path); tbots != credentials.end())
+        error(at, "the destination " + written + " is also the credentials directory of service " +
+                      quote(tbots->second) +
+                      ", where tbot would overwrite our kubeconfig.yaml; choose another directory");
+      const auto [other, fresh] = destinations.emplace(path, service.label());
+      if (!fresh)
+        error(at, "services " + quote(other->second) + " and " + quote(service.label()) +
+                      " share the destination " + written + "; give each its own directory");
+      if (path == storage)
+        error(at, "the destination is also the storage directory " + config.storage_path +
+                      "; choose another");
     }
   }
 
   void add_listener(const ListenAddress& address, const std::string& owner, const Place& at,
                     std::map<std::string, std::string>& listeners) {
     if (address.port == 0) return;
-    const std::string key = address.host + ":" + std::to_string(address.port);
+    const std::string host = address.host == "localhost" ? "127.0.0.1" : address.host;
+    const std::string key = host + ":" + std::to_string(address.port);
     const auto [other, fresh] = listeners.emplace(key, owner);
-    if (!fresh)
-      error(at, quote(other->second) + " and " + quote(owner) + " listen on the same address " +
-                    key);
+    if (!fresh) error(at, other->second + " and " + owner + " listen on the same address " + key);
+  }
+
+  void find_missing() {
+    const Config& config = result_.config;
+    const auto add = [&](const Place& at, const std::string& message) {
+      Problem missing = problem(at, message);
+      missing.file = at.line > 0 || at.origin.empty() ? file_ : std::string();
+      result_.missing.push_back(std::move(missing));
+    };
+    if (config.proxy_server.empty() && !said_.contains("proxy_server"))
+      add({},
+          "proxy_server is missing: set it in the file, with --proxy-server or in "
+          "TELEPORT_PROXY, e.g. teleport.example.com:443");
+    if (config.services.empty() && !wrong_service_)
+      add({}, "there is no service of type kubernetes or kubernetes/v2: nothing to serve");
+    for (std::size_t i = 0; i < config.services.size(); ++i) {
+      const Service& service = config.services[i];
+      const ServicePlaces& places = places_[i];
+      const bool by_flags = places.service.line == 0;
+      if (service.credentials_path.empty() && !places.bad_credentials)
+        add(by_flags ? places.credentials : places.service,
+            by_flags ? "missing: name a directory that tbot writes (or set KUBELANE_CREDENTIALS)"
+                     : "service " + quote(service.label()) +
+                           " has no credentials: add `credentials: {type: directory, path: …}` "
+                           "naming a directory that tbot writes, and let its destination be "
+                           "another one");
+      if (service.destination.type != Destination::Type::directory && !places.bad_destination)
+        add(by_flags ? places.destination : places.service,
+            by_flags ? "missing: name a directory for kubelane's kubeconfig.yaml (or set "
+                       "KUBELANE_DESTINATION)"
+                     : "service " + quote(service.label()) +
+                           " has no directory as its destination: add `destination: {type: "
+                           "directory, path: …}`, where kubelane writes kubeconfig.yaml");
+    }
   }
 
   const std::string& file_;
   LoadResult& result_;
   std::vector<ServicePlaces> places_;  // by service
+  std::map<std::string, Place> said_;  // where a top-level setting was given, rightly or wrongly
+  Place key_;                          // of the value that is being read
+  bool whole_ = true;           // the file could be read, so that what is not there is missing
+  bool wrong_service_ = false;  // a service was left out because of an error
 };
 
 }  // namespace
@@ -777,7 +1095,19 @@ class Loader {
 std::string Problem::text() const {
   std::string out = file;
   if (line > 0) out += ":" + std::to_string(line) + ":" + std::to_string(column);
-  return out.empty() ? message : out + ": " + message;
+  if (!out.empty()) out += ": ";
+  constexpr const char* digits = "0123456789abcdef";
+  for (const char c : message) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte < 0x20 || byte == 0x7f) {
+      out += "\\x";
+      out += digits[byte >> 4];
+      out += digits[byte & 15u];
+    } else {
+      out += c;
+    }
+  }
+  return out;
 }
 
 LoadResult load_config(const std::string& yaml, const std::string& file,
@@ -785,35 +1115,7 @@ LoadResult load_config(const std::string& yaml, const std::string& file,
                        const std::optional<CommandService>& service) {
   LoadResult result;
   Loader(file, result).run(yaml, overrides, service);
-  std::stable_sort(result.errors.begin(), result.errors.end(),
-                   [](const Problem& a, const Problem& b) { return a.line < b.line; });
   return result;
-}
-
-std::vector<Problem> start_problems(const Config& config, const std::string& file) {
-  std::vector<Problem> problems;
-  if (config.proxy_server.empty())
-    problems.push_back({file, 0, 0,
-                        "proxy_server is missing: set it in the file, with --proxy-server or in "
-                        "TELEPORT_PROXY, e.g. teleport.example.com:443"});
-  if (config.services.empty())
-    problems.push_back({file, 0, 0,
-                        "there is no service of type kubernetes or kubernetes/v2: nothing to "
-                        "serve"});
-  for (const Service& service : config.services) {
-    if (service.credentials_path.empty())
-      problems.push_back({service.line > 0 ? file : "", service.line, service.line > 0 ? 1 : 0,
-                          "service " + quote(service.label()) +
-                              " has no credentials: add `credentials: {type: directory, path: …}` "
-                              "(--credentials) naming a directory that tbot writes, and let its "
-                              "destination (--destination) be another one"});
-    if (service.destination.type != Destination::Type::directory)
-      problems.push_back({service.line > 0 ? file : "", service.line, service.line > 0 ? 1 : 0,
-                          "service " + quote(service.label()) +
-                              " has no directory as its destination: the kubeconfig has to be "
-                              "written somewhere (--destination)"});
-  }
-  return problems;
 }
 
 }  // namespace kubelane

@@ -1,5 +1,5 @@
-// The configuration file: tbot's `version: v2` file plus our keys, as Config. Reports all problems at
-// once, each with its place and, for a misspelt name, the nearest valid one.
+// The configuration file: tbot's `version: v2` file plus our keys, as Config. Reports all problems
+// at once, each with its place and, for a misspelt name, the nearest valid one.
 #pragma once
 
 #include <functional>
@@ -17,7 +17,7 @@ struct Problem {
   int column = 0;
   std::string message;
 
-  // file:line:column: message
+  // file:line:column: message, on one line whatever the message quotes.
   std::string text() const;
 };
 
@@ -25,6 +25,10 @@ struct LoadResult {
   Config config;
   std::vector<Problem> errors;
   std::vector<Problem> warnings;
+  // What `start` needs beyond a valid file: an address to connect to, and per service credentials
+  // and a destination. Not among the errors, because tbot's own examples are valid without. What is
+  // there but wrong is an error, and not missing.
+  std::vector<Problem> missing;
 };
 
 // Looks up an environment variable.
@@ -32,7 +36,7 @@ using Environment = std::function<std::optional<std::string>(const std::string& 
 
 // One value from the command line or the environment: stronger than the file.
 struct Override {
-  std::string key;     // as in the file, e.g. "proxy_server" or "log.format"
+  std::string key;  // as in the file, e.g. "proxy_server" or "log.format"
   std::string value;
   std::string origin;  // what to call it in messages: "--proxy-server", "TELEPORT_PROXY"
 };
@@ -47,16 +51,13 @@ struct CommandService {
   std::vector<std::string> reader_groups;
 };
 
-// `yaml` may be empty. Overrides win over the file; later overrides over earlier ones.
+// `yaml` may be empty. Overrides win over the file, and later overrides over earlier ones with the
+// same key.
 LoadResult load_config(const std::string& yaml, const std::string& file,
                        const std::vector<Override>& overrides,
                        const std::optional<CommandService>& service);
 
-// What `start` needs beyond a valid file: an address to connect to, and per service credentials and a
-// destination. Separate, because tbot's own examples are valid without.
-std::vector<Problem> start_problems(const Config& config, const std::string& file);
-
-// The valid name nearest to a misspelt one, or empty when none is near.
-std::string nearest_name(const std::string& name, const std::vector<std::string>& valid);
+// A file larger than this is refused, and need not be read to its end.
+constexpr std::size_t max_config_bytes = 1 << 20;
 
 }  // namespace kubelane

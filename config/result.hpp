@@ -2,11 +2,12 @@
 // be tried again. Lowest layer: standard library and boost::system::result only.
 #pragma once
 
-#include <boost/system/result.hpp>
 #include <cstdint>
 #include <stdexcept>
 #include <string>
 #include <string_view>
+
+#include <boost/system/result.hpp>
 
 namespace kubelane {
 
@@ -47,8 +48,8 @@ struct Error {
   Code code = Code::internal;
   Side side = Side::self;
   Retry retry = Retry::no;
-  int sys = 0;              // errno, or 0
-  const char* where = "";   // operation that failed, for logs; a literal
+  int sys = 0;             // errno, or 0
+  const char* where = "";  // operation that failed, for logs; a literal
 };
 
 // A failure at start-up or in the control plane, where a sentence is worth an allocation.

@@ -2,23 +2,16 @@
 
 #include <charconv>
 
-#include "config/load.hpp"
+#include "config/suggest.hpp"
 #include "config/values.hpp"
 
 namespace kubelane {
 namespace {
 
-std::string not_one_of(const std::string& text, const std::vector<std::string>& valid) {
-  std::string message = "\"" + text + "\" is not one of ";
-  for (std::size_t i = 0; i < valid.size(); ++i) message += (i > 0 ? ", " : "") + valid[i];
-  const std::string near = nearest_name(text, valid);
-  return near.empty() ? message : message + " (did you mean " + near + "?)";
-}
-
 Setting boolean(std::string key, bool Config::*member) {
   return {std::move(key), [member](Config& config, const std::string& text) -> std::string {
             const auto value = parse_bool(text);
-            if (!value) return "\"" + text + "\" is not true or false";
+            if (!value) return quote(text) + " is not true or false";
             config.*member = *value;
             return {};
           }};
@@ -28,7 +21,7 @@ Setting duration(const std::string& name, std::chrono::milliseconds Timeouts::*m
   return {"timeouts." + name, [member](Config& config, const std::string& text) -> std::string {
             const auto value = parse_duration(text);
             if (!value || value->count() == 0)
-              return "\"" + text + "\" is not a duration such as 10s, 500ms or 1m30s";
+              return quote(text) + " is not a duration such as 10s, 500ms or 1m30s";
             config.timeouts.*member = *value;
             return {};
           }};
@@ -40,7 +33,7 @@ Setting size(const std::string& name, std::size_t Limits::*member, std::size_t l
           [member, least, most](Config& config, const std::string& text) -> std::string {
             const auto value = parse_size(text);
             if (!value || *value < least || *value > most)
-              return "\"" + text + "\" is not a number from " + std::to_string(least) + " to " +
+              return quote(text) + " is not a number from " + std::to_string(least) + " to " +
                      std::to_string(most) + " (sizes may end in KiB, MiB or GiB)";
             config.limits.*member = *value;
             return {};
@@ -52,7 +45,7 @@ std::vector<Setting> make_settings() {
   all.push_back({"proxy_server", [](Config& config, const std::string& text) -> std::string {
                    const auto value = parse_proxy_server(text);
                    if (!value)
-                     return "\"" + text + "\" is not an address such as teleport.example.com:443";
+                     return quote(text) + " is not an address such as teleport.example.com:443";
                    config.proxy_server = *value;
                    return {};
                  }});
@@ -76,7 +69,8 @@ std::vector<Setting> make_settings() {
   all.push_back({"listen", [](Config& config, const std::string& text) -> std::string {
                    const auto value = parse_listen(text);
                    if (!value)
-                     return "\"" + text + "\" is not an address to listen on such as "
+                     return quote(text) +
+                            " is not an address to listen on such as "
                             "127.0.0.1:7443 (an IP address or localhost, and a port)";
                    config.listen = *value;
                    return {};
@@ -87,16 +81,18 @@ std::vector<Setting> make_settings() {
                  }});
   all.push_back(boolean("local_tls", &Config::local_tls));
   all.push_back({"storage", [](Config& config, const std::string& text) -> std::string {
-                   config.storage_path =
-                       text.empty() || text == "memory://" ? std::string() : absolute_path(text);
-                   return {};
+                   Destination storage;
+                   std::string problem =
+                       text.empty() ? std::string() : parse_destination(text, storage);
+                   if (problem.empty()) config.storage_path = storage.path;
+                   return problem;
                  }});
   all.push_back({"workers", [](Config& config, const std::string& text) -> std::string {
                    unsigned value = 0;
                    const auto [end, error] =
                        std::from_chars(text.data(), text.data() + text.size(), value);
                    if (error != std::errc() || end != text.data() + text.size() || value > 64)
-                     return "\"" + text + "\" is not a number from 0 (automatic) to 64";
+                     return quote(text) + " is not a number from 0 (automatic) to 64";
                    config.workers = value;
                    return {};
                  }});
@@ -119,20 +115,15 @@ std::vector<Setting> make_settings() {
                    }
                    return not_one_of(text, valid);
                  }});
-  all.push_back({"debug", [](Config& config, const std::string& text) -> std::string {
-                   const auto value = parse_bool(text);
-                   if (!value) return "\"" + text + "\" is not true or false";
-                   if (*value) config.log_level = LogLevel::debug;
-                   return {};
-                 }});
+  all.push_back(boolean("debug", &Config::debug));
   all.push_back(size("max_connections", &Limits::max_connections, 1, 1'000'000));
-  all.push_back(size("max_header_bytes", &Limits::max_header_bytes, 1024, 64 * 1024));
+  all.push_back(size("max_header_bytes", &Limits::max_header_bytes, 1024, 64u << 10));
   all.push_back(size("max_header_fields", &Limits::max_header_fields, 8, 256));
   all.push_back(size("max_upstream_connections", &Limits::max_upstream_connections, 1, 1'000'000));
   all.push_back(
       size("max_idle_upstream_connections", &Limits::max_idle_upstream_connections, 0, 10'000));
-  all.push_back(size("buffer_memory_bytes", &Limits::buffer_memory_bytes, 1 << 20,
-                     std::size_t{1} << 40));
+  all.push_back(
+      size("buffer_memory_bytes", &Limits::buffer_memory_bytes, 1 << 20, std::size_t{1} << 40));
   all.push_back(duration("local_handshake", &Timeouts::local_handshake));
   all.push_back(duration("request_head", &Timeouts::request_head));
   all.push_back(duration("local_idle", &Timeouts::local_idle));

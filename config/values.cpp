@@ -1,9 +1,13 @@
 #include "config/values.hpp"
 
-#include <arpa/inet.h>
-
+#include <algorithm>
 #include <charconv>
 #include <filesystem>
+#include <utility>
+
+#include <arpa/inet.h>
+
+#include "config/suggest.hpp"
 
 namespace kubelane {
 namespace {
@@ -16,10 +20,22 @@ std::optional<std::uint16_t> parse_port(std::string_view text) {
   return static_cast<std::uint16_t>(value);
 }
 
-bool is_ip(const std::string& text) {
+bool is_ip(int family, const std::string& text) {
   in6_addr address{};
-  return ::inet_pton(AF_INET, text.c_str(), &address) == 1 ||
-         ::inet_pton(AF_INET6, text.c_str(), &address) == 1;
+  return ::inet_pton(family, text.c_str(), &address) == 1;
+}
+
+// The length of a unit of time at the front of the text, and its milliseconds; 0 when there is
+// none.
+std::pair<std::size_t, double> take_unit(std::string_view text) {
+  if (text.starts_with("ms")) return {2, 1};
+  if (text.starts_with("us")) return {2, 0.001};
+  if (text.starts_with("µs")) return {std::string_view("µs").size(), 0.001};
+  if (text.starts_with("ns")) return {2, 0.000001};
+  if (text.starts_with("h")) return {1, 3'600'000};
+  if (text.starts_with("m")) return {1, 60'000};
+  if (text.starts_with("s")) return {1, 1000};
+  return {0, 0};
 }
 
 }  // namespace
@@ -31,31 +47,14 @@ std::optional<std::chrono::milliseconds> parse_duration(const std::string& text)
   const char* at = text.data();
   const char* const end = at + text.size();
   while (at != end) {
+    // from_chars would take "inf" and "nan", too.
+    if ((*at < '0' || *at > '9') && *at != '.') return std::nullopt;
     double number = 0;
     const auto [after, error] = std::from_chars(at, end, number, std::chars_format::fixed);
-    if (error != std::errc() || number < 0) return std::nullopt;
+    if (error != std::errc()) return std::nullopt;
     at = after;
-    const std::string_view rest(at, static_cast<std::size_t>(end - at));
-    double unit = 0;
-    std::size_t length = 1;
-    if (rest.starts_with("ms")) {
-      unit = 1;
-      length = 2;
-    } else if (rest.starts_with("us")) {
-      unit = 0.001;
-      length = 2;
-    } else if (rest.starts_with("ns")) {
-      unit = 0.000001;
-      length = 2;
-    } else if (rest.starts_with("h")) {
-      unit = 3'600'000;
-    } else if (rest.starts_with("m")) {
-      unit = 60'000;
-    } else if (rest.starts_with("s")) {
-      unit = 1000;
-    } else {
-      return std::nullopt;
-    }
+    const auto [length, unit] = take_unit({at, static_cast<std::size_t>(end - at)});
+    if (length == 0) return std::nullopt;
     at += length;
     total += number * unit;
   }
@@ -92,30 +91,33 @@ std::optional<ListenAddress> parse_listen(const std::string& text) {
     if (end == std::string::npos) return std::nullopt;
     host = text.substr(1, end - 1);
     port = text.substr(end + 2);
+    if (!is_ip(AF_INET6, host)) return std::nullopt;
   } else if (const std::size_t colon = text.rfind(':'); colon != std::string::npos) {
     host = text.substr(0, colon);
     port = text.substr(colon + 1);
+    // "::1:7443" is an address of its own.
+    if (!host.empty() && host != "localhost" && !is_ip(AF_INET, host)) return std::nullopt;
   } else {
     port = text;
   }
   const auto number = parse_port(port);
   if (!number) return std::nullopt;
   address.port = *number;
-  if (!host.empty()) {
-    if (!is_ip(host) && host != "localhost") return std::nullopt;
-    address.host = host;
-  }
+  if (!host.empty()) address.host = host;
   return address;
 }
 
 bool is_loopback(const ListenAddress& address) {
-  return address.host == "localhost" || address.host == "::1" || address.host.starts_with("127.");
+  in6_addr six{};
+  if (::inet_pton(AF_INET6, address.host.c_str(), &six) == 1) return IN6_IS_ADDR_LOOPBACK(&six);
+  return address.host == "localhost" || address.host.starts_with("127.");
 }
 
 std::optional<bool> parse_bool(const std::string& text) {
   for (const char* yes : {"true", "True", "TRUE", "yes", "Yes", "YES", "on", "On", "ON", "y", "1"})
     if (text == yes) return true;
-  for (const char* no : {"false", "False", "FALSE", "no", "No", "NO", "off", "Off", "OFF", "n", "0"})
+  for (const char* no :
+       {"false", "False", "FALSE", "no", "No", "NO", "off", "Off", "OFF", "n", "0"})
     if (text == no) return false;
   return std::nullopt;
 }
@@ -126,12 +128,12 @@ std::optional<std::string> parse_proxy_server(const std::string& text) {
     rest.remove_prefix(8);
     if (rest.ends_with('/')) rest.remove_suffix(1);
   }
-  if (rest.empty() || rest.find_first_of("/@?# \t") != std::string_view::npos) return std::nullopt;
   std::string_view host = rest;
   std::string_view port;
   if (rest.starts_with('[')) {
     const std::size_t end = rest.find(']');
-    if (end == std::string_view::npos || end == 1) return std::nullopt;
+    if (end == std::string_view::npos || !is_ip(AF_INET6, std::string(rest.substr(1, end - 1))))
+      return std::nullopt;
     host = rest.substr(0, end + 1);
     if (rest.size() > end + 1) {
       if (rest[end + 1] != ':') return std::nullopt;
@@ -144,7 +146,7 @@ std::optional<std::string> parse_proxy_server(const std::string& text) {
     port = rest.substr(colon + 1);
     if (port.empty()) return std::nullopt;
   }
-  if (host.empty()) return std::nullopt;
+  if (!host.starts_with('[') && !is_host_name(host)) return std::nullopt;
   std::string out(host);
   if (port.empty()) return out + ":443";
   const auto number = parse_port(port);
@@ -152,15 +154,41 @@ std::optional<std::string> parse_proxy_server(const std::string& text) {
   return out + ":" + std::to_string(*number);
 }
 
+bool is_host_name(std::string_view text) {
+  return !text.empty() && std::all_of(text.begin(), text.end(), [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||
+           c == '-' || c == '_';
+  });
+}
+
 std::string absolute_path(const std::string& text) {
-  std::string path = text;
-  if (path.starts_with("file://")) path = path.substr(7);
   std::error_code error;
-  std::filesystem::path absolute = std::filesystem::absolute(path, error);
-  if (error) return path;
+  std::filesystem::path absolute = std::filesystem::absolute(text, error);
+  if (error) return text;
   std::string normal = absolute.lexically_normal().string();
   while (normal.size() > 1 && normal.back() == '/') normal.pop_back();
   return normal;
+}
+
+std::string parse_destination(const std::string& text, Destination& out) {
+  const std::size_t end = text.find("://");
+  const std::string scheme = text.substr(0, end == std::string::npos ? 0 : end);
+  if (text == "memory://") {
+    out.type = Destination::Type::memory;
+    return {};
+  }
+  if (scheme == "kubernetes-secret")
+    return "kubernetes-secret is not supported yet; use a directory";
+  std::string path = text;
+  if (scheme == "file") {
+    path = text.substr(end + 3);
+    if (!path.starts_with('/')) return quote(text) + " needs three slashes: file:///path";
+  } else if (!scheme.empty() && scheme.find('/') == std::string::npos) {
+    return quote(text) + " is not a directory: give a path, file:///path or memory://";
+  }
+  out.type = Destination::Type::directory;
+  out.path = absolute_path(path);
+  return {};
 }
 
 }  // namespace kubelane

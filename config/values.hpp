@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "config/config.hpp"
 
@@ -16,17 +17,26 @@ std::optional<std::chrono::milliseconds> parse_duration(const std::string& text)
 // Bytes: "1048576", "64KiB", "16MiB", "1GiB".
 std::optional<std::size_t> parse_size(const std::string& text);
 
-// host:port with an IP literal or localhost; ":7443" is 127.0.0.1, a bare port too.
+// host:port with an IP literal (IPv6 in brackets) or localhost; ":7443" is 127.0.0.1, a bare port
+// too.
 std::optional<ListenAddress> parse_listen(const std::string& text);
 bool is_loopback(const ListenAddress& address);
 
 // true/false, yes/no, on/off as YAML 1.1 has them.
 std::optional<bool> parse_bool(const std::string& text);
 
-// "host:port", "host", "https://host[:port][/]" → host:port with 443 by default. nullopt: malformed.
+// "host:port", "host", "https://host[:port][/]" → host:port with 443 by default. nullopt:
+// malformed.
 std::optional<std::string> parse_proxy_server(const std::string& text);
 
-// Absolute and lexically normal; relative to the current directory. "file:///x" is /x.
+// A DNS name or an IPv4 address, by its letters.
+bool is_host_name(std::string_view text);
+
+// Absolute and lexically normal; relative to the current directory.
 std::string absolute_path(const std::string& text);
+
+// tbot's short forms of a destination: "memory://", "file:///path" or a path. Sets type and path;
+// returns why it cannot, or an empty string.
+std::string parse_destination(const std::string& text, Destination& out);
 
 }  // namespace kubelane

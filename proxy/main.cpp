@@ -32,13 +32,13 @@ int run(int argc, char** argv) {
     return command.exit_code;
   }
   kubelane::LoadResult loaded = kubelane::resolve(command);
-  if (command.kind == Command::Kind::start && loaded.errors.empty())
-    loaded.errors = kubelane::start_problems(loaded.config, command.config_path);
-  if (!loaded.errors.empty() || command.kind == Command::Kind::check) {
+  const bool check = command.kind == Command::Kind::check;
+  const bool usable = loaded.errors.empty() && (check || loaded.missing.empty());
+  if (!usable || check) {
     print(loaded.warnings, "warning");
     print(loaded.errors, "error");
-    if (!loaded.errors.empty()) return usage_error;
-    print(kubelane::start_problems(loaded.config, command.config_path), "warning");
+    print(loaded.missing, check ? "warning" : "error");
+    if (!usable) return usage_error;
     std::cout << (command.config_path.empty() ? "the configuration" : command.config_path)
               << " is valid\n";
     return EXIT_SUCCESS;

@@ -17,6 +17,8 @@ endfunction()
 foreach(folder config tls http observe runtime link relay teleport kube)
   kubelane_unit_tests(${folder})
 endforeach()
+# The README's example is a test, too.
+target_compile_definitions(config_unit_tests PRIVATE KUBELANE_SOURCE="${CMAKE_SOURCE_DIR}")
 
 # The lab: our stand-in for a Teleport Proxy, written from the specification. It shares no parser
 # and no TLS code with the product.

@@ -1,13 +1,13 @@
 #include "proxy/observe/log.hpp"
 
-#include <spdlog/sinks/stdout_sinks.h>
-#include <spdlog/spdlog.h>
-
 #include <atomic>
 #include <chrono>
 #include <ctime>
 #include <memory>
 #include <string>
+
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
 
 namespace kubelane::log {
 namespace {
@@ -15,12 +15,12 @@ namespace {
 std::atomic<LogFormat> format_{LogFormat::text};
 std::atomic<LogLevel> level_{LogLevel::info};
 
-// spdlog owns the sink and its lock; the line itself is composed here, so that every byte of a value
-// is escaped.
+// spdlog owns the sink and its lock; the line itself is composed here, so that every byte of a
+// value is escaped.
 spdlog::logger& sink() {
   static const std::shared_ptr<spdlog::logger> logger = [] {
-    auto made = std::make_shared<spdlog::logger>(
-        "kubelane", std::make_shared<spdlog::sinks::stderr_sink_mt>());
+    auto made = std::make_shared<spdlog::logger>("kubelane",
+                                                 std::make_shared<spdlog::sinks::stderr_sink_mt>());
     made->set_pattern("%v");
     made->set_level(spdlog::level::trace);
     made->flush_on(spdlog::level::trace);
@@ -75,22 +75,53 @@ std::string timestamp() {
   return out + digits + "Z";
 }
 
+// The length of the UTF-8 character at the front (RFC 3629), 0 when there is none.
+std::size_t utf8_length(std::string_view text) {
+  const auto byte = [&](std::size_t i) {
+    return i < text.size() ? static_cast<unsigned char>(text[i]) : 0u;
+  };
+  const auto continues = [&](std::size_t i) { return (byte(i) & 0xc0u) == 0x80u; };
+  const unsigned first = byte(0);
+  if (first < 0x80) return 1;
+  if (first >= 0xc2 && first <= 0xdf) return continues(1) ? 2 : 0;
+  if (first >= 0xe0 && first <= 0xef) {
+    const bool shortest = first != 0xe0 || byte(1) >= 0xa0;
+    const bool surrogate = first == 0xed && byte(1) >= 0xa0;
+    return shortest && !surrogate && continues(1) && continues(2) ? 3 : 0;
+  }
+  if (first >= 0xf0 && first <= 0xf4) {
+    const bool shortest = first != 0xf0 || byte(1) >= 0x90;
+    const bool too_large = first == 0xf4 && byte(1) >= 0x90;
+    return shortest && !too_large && continues(1) && continues(2) && continues(3) ? 4 : 0;
+  }
+  return 0;
+}
+
+// Control characters, the C1 ones of terminals included, become JSON's escapes in both formats;
+// bytes that are no UTF-8 the replacement character.
 void append_escaped(std::string& out, std::string_view text) {
   constexpr std::string_view digits = "0123456789abcdef";
-  for (const char c : text) {
+  for (std::size_t at = 0; at < text.size();) {
+    const char c = text[at];
     const auto byte = static_cast<unsigned char>(c);
-    if (c == '"' || c == '\\') {
+    const std::size_t length = utf8_length(text.substr(at));
+    const auto second = length == 2 ? static_cast<unsigned char>(text[at + 1]) : 0u;
+    if (length == 0) {
+      out += "\\ufffd";
+    } else if (c == '"' || c == '\\') {
       out += '\\';
       out += c;
     } else if (c == '\n') {
       out += "\\n";
-    } else if (byte < 0x20 || byte == 0x7f) {
+    } else if (byte < 0x20 || byte == 0x7f || (byte == 0xc2 && second < 0xa0)) {
+      const unsigned code = length == 2 ? second : byte;
       out += "\\u00";
-      out += digits[byte >> 4];
-      out += digits[byte & 15u];
+      out += digits[code >> 4];
+      out += digits[code & 15u];
     } else {
-      out += c;
+      out += text.substr(at, length);
     }
+    at += length == 0 ? 1 : length;
   }
 }
 
@@ -104,7 +135,7 @@ bool needs_quotes(std::string_view text) {
   if (text.empty()) return true;
   for (const char c : text) {
     const auto byte = static_cast<unsigned char>(c);
-    if (byte <= 0x20 || byte == 0x7f || c == '"' || c == '=' || c == '\\') return true;
+    if (byte <= 0x20 || byte >= 0x7f || c == '"' || c == '=' || c == '\\') return true;
   }
   return false;
 }

@@ -18,8 +18,7 @@ struct Field {
   Field(std::string_view name, const std::string& value) : key(name), text(value) {}
   Field(std::string_view name, const char* value) : key(name), text(value) {}
   template <class Integer>
-    requires std::is_integral_v<Integer>
-  Field(std::string_view name, Integer value)
+  requires std::is_integral_v<Integer> Field(std::string_view name, Integer value)
       : key(name), number(static_cast<std::int64_t>(value)), is_number(true) {}
   std::string_view key;
   std::string_view text;
@@ -30,7 +29,8 @@ using Fields = std::initializer_list<Field>;
 
 // Writes to standard error. Call once at start, before other threads run.
 // Text: `2026-11-24T13:00:00.123Z INFO  message key=value key="va lue"`.
-// JSON: {"time":"…","level":"info","message":"…","key":"value"}. Control bytes are escaped in both.
+// JSON: {"time":"…","level":"info","message":"…","key":"value"}. Control characters and bytes that
+// are no UTF-8 are escaped in both. Text leaves out empty values.
 void init(LogFormat format, LogLevel level);
 void set_level(LogLevel level);
 bool enabled(LogLevel level) noexcept;
