@@ -14,8 +14,8 @@
 #include <unistd.h>
 
 #include "tls/key.hpp"
+#include "tls/key_schedule.hpp"
 #include "tls/pem.hpp"
-#include "tls/traffic_secrets.hpp"
 
 namespace kubelane::tls {
 namespace {
@@ -45,13 +45,16 @@ Failure tls_failure(const std::string& what) {
   return {Code::internal, detail.empty() ? what : what + ": " + detail};
 }
 
+ContextPtr new_context(const SSL_METHOD* method) {
+  return ContextPtr(SSL_CTX_new_ex(nullptr, key_schedule_properties(), method));
+}
+
 // What both sides share.
 bool apply_policy(SSL_CTX* context) {
   SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION);
   SSL_CTX_set_options(context, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION);
   SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
                                 SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
-  TrafficSecrets::enable(context);
   const bool aes = cpu_has_aes();
   const char* suites13 =
       aes ? "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
@@ -132,7 +135,7 @@ void trust_system_roots(SSL_CTX* context) {
 }  // namespace
 
 Outcome<ContextPtr> make_upstream_context() {
-  ContextPtr context(SSL_CTX_new(TLS_client_method()));
+  ContextPtr context = new_context(TLS_client_method());
   if (!context || !apply_policy(context.get())) return tls_failure("TLS client set-up");
   SSL_CTX_set_verify(context.get(), SSL_VERIFY_PEER, nullptr);
   SSL_CTX_set_purpose(context.get(), X509_PURPOSE_SSL_SERVER);
@@ -145,7 +148,7 @@ Outcome<ContextPtr> make_upstream_context() {
 
 Outcome<ContextPtr> make_local_context(std::string_view certificate_pem, std::string_view key_pem,
                                        std::string_view client_ca_pem) {
-  ContextPtr context(SSL_CTX_new(TLS_server_method()));
+  ContextPtr context = new_context(TLS_server_method());
   if (!context || !apply_policy(context.get())) return tls_failure("TLS server set-up");
   SSL_CTX_set_options(context.get(), SSL_OP_CIPHER_SERVER_PREFERENCE);
   SSL_CTX_set_session_cache_mode(context.get(), SSL_SESS_CACHE_OFF);
@@ -186,7 +189,7 @@ Outcome<ContextPtr> make_local_context(std::string_view certificate_pem, std::st
 }
 
 Outcome<ContextPtr> make_web_context(const std::string& ca_file, bool insecure) {
-  ContextPtr context(SSL_CTX_new(TLS_client_method()));
+  ContextPtr context = new_context(TLS_client_method());
   if (!context || !apply_policy(context.get())) return tls_failure("TLS client set-up");
   SSL_CTX_set_verify(context.get(), insecure ? SSL_VERIFY_NONE : SSL_VERIFY_PEER, nullptr);
   if (ca_file.empty()) {

@@ -11,7 +11,7 @@ namespace kubelane::tls {
 
 // Client context toward the Proxy's Kubernetes listener, without identity: TLS 1.2 at least,
 // AES-128-GCM first where the CPU has AES, verification on, client session cache through
-// callbacks only (session_cache.hpp), traffic secrets for the record layer. ALPN is said per
+// callbacks only (session_cache.hpp), our key schedule and record layer. ALPN is said per
 // connection: offer_protocols().
 Outcome<ContextPtr> make_upstream_context();
 

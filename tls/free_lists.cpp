@@ -70,7 +70,9 @@ Header* header_of(void* block) noexcept {
   return reinterpret_cast<Header*>(static_cast<char*>(block) - sizeof(Header));
 }
 
-[[maybe_unused]] void* openssl_allocate(std::size_t bytes, const char*, int) { return pooled_allocate(bytes); }
+[[maybe_unused]] void* openssl_allocate(std::size_t bytes, const char*, int) {
+  return pooled_allocate(bytes);
+}
 [[maybe_unused]] void openssl_free(void* block, const char*, int) { pooled_free(block); }
 
 [[maybe_unused]] void* openssl_reallocate(void* block, std::size_t bytes, const char*, int) {

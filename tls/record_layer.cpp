@@ -3,56 +3,18 @@
 #include <cstring>
 
 #include <openssl/crypto.h>
-#include <openssl/evp.h>
+
+#include "tls/hkdf.hpp"
 
 namespace kubelane::tls {
 namespace {
 
 using Secret = RecordLayer::Secret;
 
-constexpr std::size_t hash_bytes = 32;
-constexpr std::size_t block_bytes = 64;
 constexpr std::uint8_t legacy_version[] = {3, 3};
 
-const EVP_MD* sha256() {
-  static const std::unique_ptr<EVP_MD, Deleter<EVP_MD_free>> digest(
-      EVP_MD_fetch(nullptr, "SHA256", nullptr));
-  return digest.get();
-}
-
-// HKDF-Expand-Label with an empty context (section 7.1). One block of output is enough for all
-// labels here, so the expansion is a single HMAC (RFC 2104) over the label and the counter.
-bool expand_label(const Secret& secret, std::string_view label, std::uint8_t* out,
-                  std::size_t length) {
-  constexpr std::string_view prefix = "tls13 ";
-  std::array<std::uint8_t, block_bytes + 64> inner{};
-  std::array<std::uint8_t, block_bytes + hash_bytes> outer{};
-  std::memcpy(inner.data(), secret.data(), secret.size());
-  std::memcpy(outer.data(), secret.data(), secret.size());
-  for (std::size_t i = 0; i < block_bytes; ++i) {
-    inner[i] ^= 0x36;
-    outer[i] ^= 0x5c;
-  }
-  std::size_t at = block_bytes;
-  inner[at++] = 0;
-  inner[at++] = static_cast<std::uint8_t>(length);
-  inner[at++] = static_cast<std::uint8_t>(prefix.size() + label.size());
-  for (const std::string_view part : {prefix, label}) {
-    std::memcpy(inner.data() + at, part.data(), part.size());
-    at += part.size();
-  }
-  inner[at++] = 0;  // context
-  inner[at++] = 1;  // counter
-  std::array<std::uint8_t, hash_bytes> hash;
-  unsigned size = 0;
-  const bool good =
-      EVP_Digest(inner.data(), at, outer.data() + block_bytes, &size, sha256(), nullptr) == 1 &&
-      EVP_Digest(outer.data(), outer.size(), hash.data(), &size, sha256(), nullptr) == 1;
-  if (good) std::memcpy(out, hash.data(), length);
-  OPENSSL_cleanse(inner.data(), inner.size());
-  OPENSSL_cleanse(outer.data(), outer.size());
-  OPENSSL_cleanse(hash.data(), hash.size());
-  return good;
+bool expand_label(const Secret& secret, std::string_view label, std::span<std::uint8_t> out) {
+  return Hkdf::sha256().expand_label(secret, Hkdf::tls13_prefix, label, {}, out);
 }
 
 }  // namespace
@@ -78,10 +40,9 @@ RecordLayer::~RecordLayer() {
 
 bool RecordLayer::derive(Direction& direction, bool seals) {
   AesGcm::Key key;
-  const bool good =
-      expand_label(direction.secret, "key", key.data(), key.size()) &&
-      expand_label(direction.secret, "iv", direction.iv.data(), direction.iv.size()) &&
-      direction.cipher.set_key(key, seals, engine_);
+  const bool good = expand_label(direction.secret, "key", key) &&
+                    expand_label(direction.secret, "iv", direction.iv) &&
+                    direction.cipher.set_key(key, seals, engine_);
   OPENSSL_cleanse(key.data(), key.size());
   direction.sequence = 0;
   return good;
@@ -89,7 +50,7 @@ bool RecordLayer::derive(Direction& direction, bool seals) {
 
 bool RecordLayer::next_key(Direction& direction, bool seals) {
   Secret next;
-  const bool good = expand_label(direction.secret, "traffic upd", next.data(), next.size());
+  const bool good = expand_label(direction.secret, "traffic upd", next);
   direction.secret = next;
   OPENSSL_cleanse(next.data(), next.size());
   return good && derive(direction, seals);

@@ -149,7 +149,6 @@ bool Stream::serve_tls(SSL_CTX* context, Alpn alpn) {
     return false;
   }
   secrets_ = std::make_unique<TrafficSecrets>();
-  TrafficSecrets::attach(ssl_.get(), secrets_.get());
   allow_http2(ssl_.get(), alpn != Alpn::http1);
   SSL_set_accept_state(ssl_.get());
   return true;
@@ -165,7 +164,6 @@ bool Stream::connect_tls(SSL_CTX* context, const std::string& server_name, Sessi
     return false;
   }
   secrets_ = std::make_unique<TrafficSecrets>();
-  TrafficSecrets::attach(ssl_.get(), secrets_.get());
   SSL_set_connect_state(ssl_.get());
   if (sessions != nullptr) {
     SessionCache::attach(ssl_.get(), sessions);
@@ -316,7 +314,10 @@ Step Stream::handshake() noexcept {
     if (Step flushed = flush(); flushed.kind != Step::Kind::moved) return flushed;
   }
   sys_ = 0;
-  const int result = SSL_do_handshake(ssl_.get());
+  const int result = [this] {
+    const TrafficSecrets::Taking taking(*secrets_);
+    return SSL_do_handshake(ssl_.get());
+  }();
   if (result == 1) return finish_handshake();
   const Step outcome = tls_outcome(result, "TLS handshake");
   if (outcome.kind == Step::Kind::eof)
@@ -346,7 +347,6 @@ Step Stream::finish_handshake() noexcept {
     SSL_set_default_read_buffer_len(ssl_.get(), receive_bytes);
     SSL_set_read_ahead(ssl_.get(), 1);
   }
-  TrafficSecrets::attach(ssl_.get(), nullptr);
   secrets_.reset();
   const Step sent = send_batch();  // a client's last flight
   // A client keeps it for the server's tickets, which come before anything else.

@@ -65,8 +65,9 @@ class Stream {
   // Sends the leftover. moved: nothing is left.
   Step flush() noexcept;
   // A server's session ticket waits after the handshake, to leave with the first answer in one
-  // send. To be called before a wait that is not for an answer.
+  // send. To be called when no answer comes soon.
   Step send_held() noexcept;
+  bool holds() const noexcept { return !held_.empty(); }
   bool output_pending() const noexcept { return leftover_begin_ < leftover_.size(); }
 
   // Ends our direction (close_notify, FIN) once the leftover is out; the other direction stays

@@ -1,9 +1,11 @@
-// The traffic secrets of a TLS 1.3 connection, on their way from OpenSSL, which makes the
-// handshake, to our record layer: taken with OpenSSL's key log callback, the only public door to
-// them. They are never written anywhere.
+// The traffic secrets of a TLS 1.3 connection, on their way from the key schedule of OpenSSL's
+// handshake (key_schedule.hpp) to our record layer. They are never written anywhere.
 #pragma once
 
-#include "tls/openssl.hpp"
+#include <cstdint>
+#include <span>
+#include <string_view>
+
 #include "tls/record_layer.hpp"
 
 namespace kubelane::tls {
@@ -21,14 +23,21 @@ class TrafficSecrets {
   const RecordLayer::Secret& client() const noexcept { return client_; }
   const RecordLayer::Secret& server() const noexcept { return server_; }
 
-  // Makes connections of `context` fill what they were given by attach(). Once per context, before
-  // it is shared.
-  static void enable(SSL_CTX* context);
-  // `secrets` must outlive the connection or be detached with nullptr.
-  static void attach(SSL* ssl, TrafficSecrets* secrets);
+  // While one lives, what this thread derives is kept in `secrets`: to be put around the calls of
+  // OpenSSL that make one connection's handshake. They do not nest.
+  class Taking {
+   public:
+    explicit Taking(TrafficSecrets& secrets) noexcept { taker() = &secrets; }
+    ~Taking() { taker() = nullptr; }
+    Taking(const Taking&) = delete;
+    Taking& operator=(const Taking&) = delete;
+  };
+
+  // From the key schedule: a secret and its label in RFC 8446, section 7.1.
+  static void derived(std::string_view label, std::span<const std::uint8_t> secret) noexcept;
 
  private:
-  static void on_line(const SSL* ssl, const char* line);
+  static TrafficSecrets*& taker() noexcept;
 
   RecordLayer::Secret client_{};
   RecordLayer::Secret server_{};

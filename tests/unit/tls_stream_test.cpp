@@ -2,6 +2,7 @@
 // size, tickets, key updates, ends proper and improper, and what an attacker puts on the wire.
 #include <array>
 #include <memory>
+#include <optional>
 #include <random>
 #include <string>
 #include <tuple>
@@ -333,6 +334,29 @@ TEST(Stream, gives_a_ticket_that_resumes) {
   ASSERT_EQ(second.down("indeed", 100), "indeed");
 }
 
+TEST(Stream, handshakes_that_take_turns_keep_their_keys_apart) {
+  for (const bool serves : {true, false}) {
+    Joined one(serves, TLS1_3_VERSION);
+    Joined two(serves, TLS1_3_VERSION);
+    bool done = false;
+    for (int turn = 0; turn < 20 && !done; ++turn) {
+      done = true;
+      for (Joined* joined : {&one, &two}) {
+        joined->ready();
+        const bool ours = joined->stream.handshake().kind == Kind::moved;
+        const bool theirs = SSL_do_handshake(joined->peer.get()) == 1;
+        done = done && ours && theirs;
+      }
+    }
+    ASSERT_TRUE(done);
+    for (Joined* joined : {&one, &two}) {
+      EXPECT_TRUE(joined->stream.own_records());
+      EXPECT_EQ(joined->up("a request", 9), "a request");
+      EXPECT_EQ(joined->down("an answer", 9), "an answer");
+    }
+  }
+}
+
 TEST(Stream, takes_data_that_comes_with_the_end_of_the_handshake) {
   Joined joined(true, TLS1_3_VERSION);
   // The client's last flight and its first data arrive in one receive.
@@ -417,12 +441,12 @@ TEST(Stream, refuses_a_record_that_announces_too_much) {
 class Forging : public Joined {
  public:
   explicit Forging(bool stream_serves) : Joined(stream_serves, TLS1_3_VERSION) {
-    TrafficSecrets::enable(theirs.get());
-    TrafficSecrets::attach(peer.get(), &secrets_);
+    SSL_CTX_set_keylog_callback(theirs.get(), on_line);
+    SSL_set_app_data(peer.get(), this);
     SSL_set_num_tickets(peer.get(), 0);
-    require(handshake() && secrets_.complete(), "handshake");
-    records_ = stream_serves ? RecordLayer::make(secrets_.server(), secrets_.client(), 0)
-                             : RecordLayer::make(secrets_.client(), secrets_.server(), 0);
+    require(handshake() && client_ && server_, "handshake");
+    records_ = stream_serves ? RecordLayer::make(*server_, *client_, 0)
+                             : RecordLayer::make(*client_, *server_, 0);
   }
 
   Step receive(RecordLayer::Type type, std::string_view text, std::string& got) {
@@ -433,7 +457,20 @@ class Forging : public Joined {
   }
 
  private:
-  TrafficSecrets secrets_;
+  // OpenSSL's key log: a label, the client's random and the secret, with spaces between.
+  static void on_line(const SSL* ssl, const char* line) {
+    auto* self = static_cast<Forging*>(SSL_get_app_data(ssl));
+    const std::string text(line);
+    const std::string hex = text.substr(text.rfind(' ') + 1);
+    RecordLayer::Secret secret{};
+    for (std::size_t i = 0; i < secret.size(); ++i)
+      secret.at(i) = static_cast<std::uint8_t>(std::stoul(hex.substr(2 * i, 2), nullptr, 16));
+    if (text.starts_with("CLIENT_TRAFFIC_SECRET_0 ")) self->client_ = secret;
+    if (text.starts_with("SERVER_TRAFFIC_SECRET_0 ")) self->server_ = secret;
+  }
+
+  std::optional<RecordLayer::Secret> client_;
+  std::optional<RecordLayer::Secret> server_;
   std::unique_ptr<RecordLayer> records_;
 };
 
