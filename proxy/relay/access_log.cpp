@@ -70,9 +70,12 @@ ResourceRef parse_resource(std::string_view path) {
   }
   ref.is_resource = true;
   if (parts[at] == "watch" && parts.size() > at + 1) ++at;  // the deprecated watch prefix
-  if (parts[at] == "namespaces" && parts.size() > at + 2) {
+  if (parts[at] == "namespaces" && parts.size() > at + 1) {
     ref.name_space = parts[at + 1];
-    at += 2;
+    // The namespace itself has two subresources; everything else after its name is in it.
+    const bool own =
+        parts.size() == at + 2 || parts[at + 2] == "status" || parts[at + 2] == "finalize";
+    if (!own) at += 2;
   }
   ref.resource = parts[at];
   if (parts.size() > at + 1) ref.name = parts[at + 1];
@@ -95,8 +98,8 @@ void AccessLog::begin(std::string_view method, std::string_view path, std::strin
 }
 
 void AccessLog::end(std::string_view cluster, int answered, std::uint64_t request_bytes,
-                    std::uint64_t response_bytes, bool reused_connection,
-                    std::string_view failure, runtime::Clock::time_point now) const {
+                    std::uint64_t response_bytes, bool reused_connection, std::string_view failure,
+                    runtime::Clock::time_point now) const {
   if (!active_) return;
   const auto to_first = first_byte_ > begin_ ? first_byte_ - begin_ : runtime::Clock::duration{};
   log::debug("request", {{"cluster", cluster},
