@@ -70,9 +70,12 @@ ResourceRef parse_resource(std::string_view path) {
   }
   ref.is_resource = true;
   if (parts[at] == "watch" && parts.size() > at + 1) ++at;  // the deprecated watch prefix
-  if (parts[at] == "namespaces" && parts.size() > at + 2) {
+  if (parts[at] == "namespaces" && parts.size() > at + 1) {
     ref.name_space = parts[at + 1];
-    at += 2;
+    // The namespace itself has two subresources; everything else after its name is in it.
+    const bool own =
+        parts.size() == at + 2 || parts[at + 2] == "status" || parts[at + 2] == "finalize";
+    if (!own) at += 2;
   }
   ref.resource = parts[at];
   if (parts.size() > at + 1) ref.name = parts[at + 1];

@@ -552,8 +552,8 @@ runtime::Task<After> Exchange::fail(Error error) {
                                           {"message", message}});
   }
   discard_upstream(error.side != Side::upstream);
-  log_.end(route_.cluster, status_, local_.up_.passed, down_.passed, false, name(error.code),
-           worker_.loop_.now());
+  log_.end(route_.cluster, response_started_ ? status_ : http::answer_for(error).code,
+           local_.up_.passed, down_.passed, false, name(error.code), worker_.loop_.now());
   // Of an interim answer, too, a part may have gone.
   if (response_started_ || down_.cleared > 0) co_return After::abort;
   const bool body_unread = request_body_ != http::BodyKind::none;

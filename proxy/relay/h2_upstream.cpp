@@ -231,6 +231,14 @@ void H2Upstream::link_ends() {
 
 void H2Upstream::certificate_refused() { worker_.reports_.certificate_refused(service_); }
 
-void H2Upstream::remove(UpstreamLink& link) noexcept { std::erase(links_, &link); }
+bool H2Upstream::end_links() noexcept {
+  for (UpstreamLink* link : links_) link->retire();
+  return !links_.empty();
+}
+
+void H2Upstream::remove(UpstreamLink& link) noexcept {
+  std::erase(links_, &link);
+  worker_.look_at_drain();
+}
 
 }  // namespace kubelane::relay

@@ -43,6 +43,9 @@ class H2Upstream {
   void place(H2Exchange& exchange);
   void withdraw(H2Exchange& exchange) noexcept;
 
+  // Nobody needs them any more: they say goodbye. False: there are none.
+  bool end_links() noexcept;
+
   UpstreamPool& pool() noexcept { return pool_; }
 
  private:

@@ -1,7 +1,10 @@
 #include "proxy/relay/local_http1.hpp"
 
+#include <algorithm>
+
 #include "proxy/http/status.hpp"
 #include "proxy/observe/log.hpp"
+#include "proxy/relay/access_log.hpp"
 #include "proxy/relay/exchange.hpp"
 #include "proxy/relay/tunnel.hpp"
 
@@ -139,6 +142,7 @@ runtime::Task<After> LocalHttp1::serve_request() {
     accept_ = accept->value.substr(0, 256);
   if (refuse_ || worker_.buffers_.scarce()) {
     const Error error{Code::overloaded, Side::local, Retry::no, 0, "admit"};
+    log_refused({}, error);
     std::string message = "kubelane has reached its memory limit (limits.buffer_memory_bytes)";
     if (refuse_)
       message = "kubelane has reached its limit of local connections (limits.max_connections)";
@@ -146,16 +150,30 @@ runtime::Task<After> LocalHttp1::serve_request() {
   }
   Admission admission = admit(*listener_, head.authority, head.path, head.fields());
   if (admission.route == nullptr) {
+    log_refused({}, admission.error);
     co_return co_await answer(admission.error, std::move(admission.message), body_unread);
   }
   const UpstreamPool& pool = *worker_.upstreams_[admission.route->service];
   std::string problem = pool.problem(admission.route->cluster);
   if (!problem.empty()) {
     const Error error{Code::no_identity, Side::self, Retry::no, 0, "admit"};
+    log_refused(admission, error);
     co_return co_await answer(error, std::move(problem), body_unread);
   }
   Exchange exchange(*this, admission);
   co_return co_await exchange.run();
+}
+
+// The access line of a request that gets no further than here.
+void LocalHttp1::log_refused(const Admission& admission, const Error& error) const {
+  if (!log::enabled(LogLevel::debug)) return;
+  const http::RequestHead& head = worker_.request_head_;
+  const Clock::time_point now = worker_.loop_.now();
+  AccessLog line;
+  line.begin(head.method, head.path.substr(std::min(admission.strip_bytes, head.path.size())),
+             head.query, now);
+  line.end(admission.route == nullptr ? std::string_view() : admission.route->cluster,
+           http::answer_for(error).code, 0, 0, false, name(error.code), now);
 }
 
 runtime::Task<After> LocalHttp1::answer(Error error, std::string message, bool body_unread) {

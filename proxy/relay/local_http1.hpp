@@ -39,6 +39,7 @@ class LocalHttp1 {
 
   runtime::Task<bool> read_head();
   runtime::Task<After> serve_request();
+  void log_refused(const Admission& admission, const Error& error) const;
   // Sends a Status as the answer to the current request.
   runtime::Task<After> answer(Error error, std::string message, bool body_unread);
   runtime::Task<bool> send_all(std::string bytes);

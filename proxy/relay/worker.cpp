@@ -81,7 +81,7 @@ void Worker::drain(std::function<void()> then) {
     phase_ = Phase::draining;
     drained_ = std::move(then);
     wake_all();
-    if (local_connections_.empty()) std::exchange(drained_, nullptr)();
+    look_at_drain();
   });
 }
 
@@ -104,7 +104,14 @@ void Worker::connection_gone(LocalConnection& connection) {
   last->index_in_worker_ = connection.index_in_worker_;
   local_connections_.pop_back();
   connection_count_.fetch_sub(1, std::memory_order_relaxed);
-  if (local_connections_.empty() && drained_) std::exchange(drained_, nullptr)();
+  look_at_drain();
+}
+
+void Worker::look_at_drain() {
+  if (!drained_ || !local_connections_.empty()) return;
+  bool links = false;
+  for (const auto& upstream : h2_upstreams_) links = upstream->end_links() || links;
+  if (!links) std::exchange(drained_, nullptr)();
 }
 
 }  // namespace kubelane::relay

@@ -71,6 +71,8 @@ class Worker {
   enum class Phase : std::uint8_t { serving, draining, ending };
 
   void connection_gone(LocalConnection& connection);
+  // Tells who waits for the drain once connections are gone, the local ones first.
+  void look_at_drain();
   // HTTP/2 streams on this listener have a way upstream, as far as is known.
   bool offers_http2(const Listener& listener) const;
   // Some cluster of this listener is known to have none: its clients must come back with HTTP/1.1.

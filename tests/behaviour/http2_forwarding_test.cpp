@@ -304,7 +304,9 @@ TEST_F(Http2Forwarding, a_stalled_reader_holds_a_bounded_amount_and_stops_nobody
   for (const auto stream : streams) ASSERT_TRUE(local->wait_body(stream, 1 << 20));
   const std::size_t before = kubelane().resident_bytes();
   for (int i = 0; i < 50; ++i) EXPECT_EQ(get_h2(*local, "/bytes/30000").body_bytes, 30'000u);
-  EXPECT_LT(kubelane().resident_bytes(), before + (16u << 20));
+  if (!support::Process::sanitized) {
+    EXPECT_LT(kubelane().resident_bytes(), before + (16u << 20));
+  }
   for (const auto stream : streams) local->cancel(stream);
 }
 
