@@ -102,6 +102,37 @@ const std::vector<Answer>& answers() {
   return all;
 }
 
+// What has come of a chunk or of a body leaves, in both directions, though the rest is still to
+// come.
+TEST_F(HostileProxy, no_part_of_a_body_waits_for_the_rest) {
+  ASSERT_NO_FATAL_FAILURE(start());
+  for (const std::string& framing : {std::string("Transfer-Encoding: chunked\r\n\r\n5\r\n"),
+                                     std::string("Content-Length: 5\r\n\r\n")}) {
+    Latch half_seen;
+    Latch half_sent;
+    proxy().on_request([&](lab::Exchange& exchange) {
+      const bool chunked = exchange.request.has("Transfer-Encoding");
+      std::string body(chunked ? 5 : 2, '\0');
+      exchange.stream.read_exactly(body.data(), body.size());
+      EXPECT_TRUE(body.ends_with("he")) << body;
+      half_seen.open();
+      exchange.stream.write("HTTP/1.1 200 OK\r\n" + framing + "wo");
+      half_sent.wait();
+      exchange.stream.write(chunked ? "rld\r\n0\r\n\r\n" : "rld");
+      return lab::Verdict::close;
+    });
+    TlsClient caller = connect();
+    const std::string head = request("POST", "/x", framing.substr(0, framing.find("\r\n") + 2));
+    caller.write(head + framing.substr(framing.find("\r\n\r\n") + 4) + "he");
+    half_seen.wait();
+    EXPECT_TRUE(caller.read_until("\r\n\r\n").starts_with("HTTP/1.1 200"));
+    const std::string half = framing.substr(framing.find("\r\n\r\n") + 4) + "wo";
+    EXPECT_EQ(caller.read_exactly(half.size()), half);
+    half_sent.open();
+    EXPECT_TRUE(caller.read_until("rld").ends_with("rld"));
+  }
+}
+
 // The Proxy goes away behind every byte of its answer, in each way in which it can.
 TEST_F(HostileProxy, an_answer_that_ends_anywhere_is_an_error_or_visibly_cut) {
   log_level = "info";

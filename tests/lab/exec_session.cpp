@@ -4,9 +4,11 @@
 #include <chrono>
 #include <condition_variable>
 #include <csignal>
+#include <memory>
 #include <mutex>
 #include <system_error>
 #include <thread>
+#include <utility>
 
 #include <boost/json.hpp>
 #include <pthread.h>
@@ -50,7 +52,7 @@ class Session {
   void resize(TerminalSize size) {
     const std::scoped_lock lock(mutex_);
     size_ = size;
-    if (process_ != nullptr) process_->resize(size);
+    if (process_) process_->resize(size);
     changed_.notify_all();
   }
   // kubectl sends the size right after the streams: a process that asks at once shall see it.
@@ -61,14 +63,15 @@ class Session {
   }
 
   // Null when it could not be started.
-  void started(Process* process) {
+  void started(std::shared_ptr<Process> process) {
     const std::scoped_lock lock(mutex_);
     started_ = true;
-    process_ = process;
-    if (process != nullptr && size_) process->resize(*size_);
+    process_ = std::move(process);
+    if (process_ && size_) process_->resize(*size_);
     changed_.notify_all();
   }
-  Process* process() {
+  // Shared: its input may still be on its way when it has ended.
+  std::shared_ptr<Process> process() {
     std::unique_lock lock(mutex_);
     changed_.wait(lock, [&] { return started_; });
     return process_;
@@ -79,7 +82,7 @@ class Session {
   std::condition_variable changed_;
   bool reader_ended_ = false;
   bool started_ = false;
-  Process* process_ = nullptr;
+  std::shared_ptr<Process> process_;
   std::optional<TerminalSize> size_;
 };
 
@@ -99,13 +102,13 @@ void feed(ExecChannels& channels, Session& session, const std::atomic<bool>& sto
       session.resize(input.size);
       continue;
     }
-    Process* const process = session.process();
+    const std::shared_ptr<Process> process = session.process();
     if (input.kind == ExecInput::Kind::gone) {
-      if (process != nullptr) process->kill();
+      if (process) process->kill();
       session.reader_ended();
       return;
     }
-    if (process == nullptr) continue;
+    if (!process) continue;
     if (input.kind == ExecInput::Kind::data) {
       process->write_input(input.data, [&] { return stop || channels.gone(); });
     } else {
@@ -131,9 +134,11 @@ void drain(Process& process, std::size_t (Process::*read)(char*, std::size_t),
 
 int run_process(ExecChannels& channels, const ExecCommand& command, Session& session) {
   try {
-    Process process({command.command, command.directory, command.with_input, command.terminal,
-                     command.terminal ? session.first_size() : TerminalSize{}});
-    session.started(&process);
+    const auto running = std::make_shared<Process>(
+        Process::Options{command.command, command.directory, command.with_input, command.terminal,
+                         command.terminal ? session.first_size() : TerminalSize{}});
+    Process& process = *running;
+    session.started(running);
     std::thread errors([&] {
       drain(process, &Process::read_error,
             [&](std::string_view bytes) { channels.write_error(bytes); });

@@ -11,6 +11,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <openssl/err.h>
+#include <openssl/x509v3.h>
 #include <poll.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -157,6 +158,8 @@ ContextPtr make_kube_context(const Issued& certificate, const std::vector<Issued
   SSL_CTX_set_session_id_context(raw, reinterpret_cast<const unsigned char*>("kube"), 4);
   SSL_CTX_set_session_ticket_cb(raw, nullptr, check_ticket, nullptr);
   for (const auto& root : client_roots) {
+    // OpenSSL caches a certificate's extensions at first use: before there are threads.
+    X509_check_purpose(root.certificate.get(), -1, 0);
     X509_STORE_add_cert(SSL_CTX_get_cert_store(raw), root.certificate.get());
     SSL_CTX_add_client_CA(raw, root.certificate.get());
   }
