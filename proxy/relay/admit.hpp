@@ -14,8 +14,8 @@ namespace kubelane::relay {
 struct Admission {
   const Route* route = nullptr;  // null: refused
   std::size_t strip_bytes = 0;
-  Error error{};                 // refused: why
-  std::string message;           // refused: the sentence for the client
+  Error error{};        // refused: why
+  std::string message;  // refused: the sentence for the client
 };
 
 // `authority` is the value of Host. Constant time in the token's content.

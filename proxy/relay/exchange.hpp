@@ -27,7 +27,7 @@ class Exchange {
 
   runtime::Task<Result<bool>> lease(bool fresh);  // value: the connection was used before
   runtime::Task<Result<>> send_request();
-  runtime::Task<Result<>> relay();      // until the response is complete
+  runtime::Task<Result<>> relay();  // until the response is complete
   runtime::Task<After> finish();
   runtime::Task<After> fail(Error error);
 
@@ -55,24 +55,24 @@ class Exchange {
   std::size_t strip_bytes_;
   http::BodyKind request_body_;
   std::uint64_t request_length_;
-  bool replayable_;            // no body, safe method: can be sent again
+  bool replayable_;  // no body, safe method: can be sent again
   bool head_method_;
   bool upgrade_;
   bool watch_;
   bool client_keeps_alive_;
 
-  int status_ = 0;             // of the response, 0: none yet
-  Error error_{};              // of the turn that failed
-  bool local_failed_ = false;  // the failure is the client's: there is nobody to answer
-  bool request_broken_ = false;   // the Proxy takes no more of the request; an answer may still come
-  bool head_in_buffer_ = true;    // the request head still stands at the front of up_.buffer
+  int status_ = 0;               // of the response, 0: none yet
+  Error error_{};                // of the turn that failed
+  bool local_failed_ = false;    // the failure is the client's: there is nobody to answer
+  bool request_broken_ = false;  // the Proxy takes no more of the request; an answer may still come
+  bool head_in_buffer_ = true;   // the request head still stands at the front of up_.buffer
   bool response_started_ = false;  // a final response head was taken
   bool response_bytes_ = false;    // any byte of an answer came
   bool response_done_ = false;
   bool upstream_keeps_alive_ = false;
   bool close_local_ = false;
-  bool local_ended_ = false;      // the client ended its direction, and so did we upstream
-  bool tunnel_ = false;           // 101
+  bool local_ended_ = false;  // the client ended its direction, and so did we upstream
+  bool tunnel_ = false;       // 101
   runtime::Clock::time_point request_sent_{};
   runtime::Clock::time_point progress_{};
 };

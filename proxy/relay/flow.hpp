@@ -18,7 +18,7 @@ class Flow {
   Flow(runtime::BufferPool& pool, http::Direction direction) noexcept
       : buffer(pool), direction_(direction) {}
 
-  runtime::Buffer buffer;    // cleared bytes first, then what is not looked at yet
+  runtime::Buffer buffer;  // cleared bytes first, then what is not looked at yet
   http::BodyFramer framer;
   std::size_t cleared = 0;   // bytes at the front that may be written
   std::uint64_t passed = 0;  // bytes written so far in this exchange

@@ -171,7 +171,7 @@ void LocalHttp1::log_refused(const Admission& admission, const Error& error) con
   const Clock::time_point now = worker_.loop_.now();
   AccessLog line;
   line.begin(head.method, head.path.substr(std::min(admission.strip_bytes, head.path.size())),
-             head.query, now);
+             head.query, now, "HTTP/1.1");
   line.end(admission.route == nullptr ? std::string_view() : admission.route->cluster,
            http::answer_for(error).code, 0, 0, false, name(error.code), now);
 }

@@ -1,5 +1,5 @@
-// After 101: bytes both ways, untouched, until both directions have ended. Half-close is kept; there
-// is no idle limit while both directions are open.
+// After 101: bytes both ways, untouched, until both directions have ended. Half-close is kept;
+// there is no idle limit while both directions are open.
 #pragma once
 
 #include "proxy/link/connect.hpp"
@@ -8,8 +8,8 @@
 
 namespace kubelane::relay {
 
-// Thread: its worker. Works on the connections and buffers of an exchange; what stands in the buffers
-// goes first.
+// Thread: its worker. Works on the connections and buffers of an exchange; what stands in the
+// buffers goes first.
 class Tunnel {
  public:
   Tunnel(LocalHttp1& local, link::UpstreamConnection& upstream, Flow& up, Flow& down) noexcept;
