@@ -25,6 +25,7 @@ LocalConnection::~LocalConnection() { worker_.connection_gone(*this); }
 runtime::Detached LocalConnection::serve(Worker& worker, tls::UniqueFd fd, std::size_t listener,
                                          bool refuse) {
   LocalConnection self(worker, listener, refuse);
+  self.frame_ = co_await runtime::OwnFrame{};
   self.connection_.set_sink(&self.readiness_);
   if (!self.connection_.open(std::move(fd), worker.batch_)) co_return;
   const bool greeted = co_await self.handshake();

@@ -1,6 +1,8 @@
 // A local connection from accept to its end: handshake, then HTTP/1.1 or HTTP/2 as ALPN chose.
 #pragma once
 
+#include <coroutine>
+
 #include "proxy/relay/worker.hpp"
 #include "proxy/runtime/connection.hpp"
 #include "proxy/runtime/readiness.hpp"
@@ -33,6 +35,7 @@ class LocalConnection {
   runtime::Task<bool> handshake();
 
   Worker& worker_;
+  std::coroutine_handle<> frame_;  // of serve(): its worker destroys it when it stops
   ListenerPtr listener_;
   std::size_t listener_index_;
   std::size_t index_in_worker_ = 0;

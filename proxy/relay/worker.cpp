@@ -96,6 +96,9 @@ void Worker::stop_and_join() {
   if (!thread_.joinable()) return;
   loop_.stop();
   thread_.join();
+  // Who still waits (for a silent Proxy, for a client that does not read) waits no longer.
+  drained_ = nullptr;
+  while (!local_connections_.empty()) local_connections_.back()->frame_.destroy();
 }
 
 void Worker::connection_gone(LocalConnection& connection) {

@@ -80,4 +80,15 @@ struct Detached {
   };
 };
 
+// co_await OwnFrame{}: the handle of the coroutine itself, without suspending.
+struct OwnFrame {
+  std::coroutine_handle<> frame;
+  bool await_ready() const noexcept { return false; }
+  bool await_suspend(std::coroutine_handle<> self) noexcept {
+    frame = self;
+    return false;
+  }
+  std::coroutine_handle<> await_resume() const noexcept { return frame; }
+};
+
 }  // namespace kubelane::runtime
