@@ -92,6 +92,7 @@ TEST_F(IdentityChange, tls_sessions_are_not_taken_over) {
 // A certificate bound to one cluster must not get a path (the Proxy refuses it), one that is not
 // bound needs one: while the connection for the one is made, the other comes.
 TEST_F(IdentityChange, the_route_is_that_of_the_connections_own_credentials) {
+  proxy_protocol = "http1";  // connections are counted
   more_yaml = "workers: 1\ntimeouts: {upstream_handshake: 60s}\n";
   start_lab();
   support::TcpGate tcp_gate(proxy().port());
