@@ -139,14 +139,16 @@ int start(const OSSL_CORE_HANDLE*, const OSSL_DISPATCH*, const OSSL_DISPATCH** o
 }  // namespace
 
 const char* key_schedule_properties() {
-  // Loaded for good. The default provider stays, which any other way of loading would end.
-  static const bool loaded = [] {
-    const bool good = OSSL_PROVIDER_add_builtin(nullptr, provider_name, start) == 1 &&
-                      OSSL_PROVIDER_try_load(nullptr, provider_name, 1) != nullptr;
+  // Loaded for good, and so never forgotten: a leak check looks for who holds it. The default
+  // provider stays, which any other way of loading would end.
+  static const OSSL_PROVIDER* const loaded = [] {
+    const OSSL_PROVIDER* provider = nullptr;
+    if (OSSL_PROVIDER_add_builtin(nullptr, provider_name, start) == 1)
+      provider = OSSL_PROVIDER_try_load(nullptr, provider_name, 1);
     drain_errors();
-    return good;
+    return provider;
   }();
-  return loaded ? "?provider=kubelane" : nullptr;
+  return loaded != nullptr ? "?provider=kubelane" : nullptr;
 }
 
 }  // namespace kubelane::tls
