@@ -201,6 +201,8 @@ void ServiceSource::update() {
       dns_problem_.clear();
       resolve();
     }
+    // Another name than before: what works serves on until that is looked up.
+    if (addresses_.empty() && resolving_ && newest_ && newest_->problem.empty()) return;
     snapshot->addresses = addresses_;
     if (addresses_.empty())
       snapshot->problem = dns_problem_.empty() ? "the Teleport Proxy's name " + target.host +
