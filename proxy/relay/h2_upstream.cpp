@@ -140,7 +140,9 @@ runtime::Detached H2Upstream::dial() {
   auto connecting =
       link::connect(readiness, worker_.batch_, snapshot, pool_.sessions(), worker_.config_.timeouts,
                     pool_.first_address(), pinned ? tls::Alpn::http2 : tls::Alpn::any);
+  dial_frame_ = co_await runtime::OwnFrame{};
   Result<link::UpstreamConnectionPtr> connected = co_await std::move(connecting);
+  dial_frame_ = nullptr;
   if (!connected) pool_.closed();
   dialled(std::move(connected), epoch);
 }
@@ -230,6 +232,11 @@ void H2Upstream::link_ends() {
 }
 
 void H2Upstream::certificate_refused() { worker_.reports_.certificate_refused(service_); }
+
+void H2Upstream::abandon() noexcept {
+  if (dial_frame_) std::exchange(dial_frame_, nullptr).destroy();
+  while (!links_.empty()) links_.back()->frame_.destroy();
+}
 
 bool H2Upstream::end_links() noexcept {
   for (UpstreamLink* link : links_) link->retire();

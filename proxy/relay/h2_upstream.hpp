@@ -3,6 +3,7 @@
 // peer's limit of streams; a bounded queue after a bounded number of them.
 #pragma once
 
+#include <coroutine>
 #include <cstdint>
 #include <list>
 #include <vector>
@@ -43,6 +44,8 @@ class H2Upstream {
   void place(H2Exchange& exchange);
   void withdraw(H2Exchange& exchange) noexcept;
 
+  // The loop has stopped for good: what still waits, a dial or a link, is ended without a word.
+  void abandon() noexcept;
   // Nobody needs them any more: they say goodbye. False: there are none.
   bool end_links() noexcept;
 
@@ -76,6 +79,7 @@ class H2Upstream {
   std::vector<UpstreamLink*> links_;  // oldest first
   std::list<H2Exchange*> waiting_;
   bool dialling_ = false;
+  std::coroutine_handle<> dial_frame_;   // while it waits
   runtime::Clock::time_point looked_{};  // when both protocols were offered last
   runtime::Clock::time_point failed_{};  // when a dial failed that nobody waited for
 };

@@ -54,6 +54,7 @@ UpstreamLink::~UpstreamLink() {
 runtime::Detached UpstreamLink::serve(H2Upstream& upstream, link::UpstreamConnectionPtr connection,
                                       std::uint64_t epoch) {
   UpstreamLink self(upstream, std::move(connection), epoch);
+  self.frame_ = co_await runtime::OwnFrame{};
   tls::Stream& stream = self.connection_->stream();
   runtime::EventLoop& loop = upstream.worker_.loop_;
   for (;;) {

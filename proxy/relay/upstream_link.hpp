@@ -70,6 +70,7 @@ class UpstreamLink final : private http::H2Owner {
   bool retired_ = false;
   bool ending_ = false;  // GOAWAY of the Proxy, or ours is queued
   bool goodbye_ = false;
+  std::coroutine_handle<> frame_;  // of serve(): H2Upstream::abandon() destroys it
 };
 
 }  // namespace kubelane::relay

@@ -99,6 +99,7 @@ void Worker::stop_and_join() {
   // Who still waits (for a silent Proxy, for a client that does not read) waits no longer.
   drained_ = nullptr;
   while (!local_connections_.empty()) local_connections_.back()->frame_.destroy();
+  for (const auto& upstream : h2_upstreams_) upstream->abandon();
 }
 
 void Worker::connection_gone(LocalConnection& connection) {

@@ -284,4 +284,22 @@ TEST_F(Http2Links, drain_finishes_streams_and_ends_watches_between_events) {
   EXPECT_EQ(kubelane().wait_exit(), 0);
 }
 
+// The leak check of a sanitized build makes the exit status tell.
+TEST_F(Http2Links, a_stop_while_a_link_is_dialled_leaves_nothing_behind) {
+  start_lab();
+  write_credentials();
+  start_kubelane(default_config());
+  ASSERT_NO_FATAL_FAILURE(wait_ready());
+  ASSERT_TRUE(kubelane().wait_for_line("the Proxy's protocol"));
+  const auto local = connect_h2();
+  const auto watch = open_watch(*local, "runs");
+  proxy().set_accept(lab::AcceptMode::silent);
+  const std::size_t lines = kubelane().error_lines().size();
+  write_credentials();  // the new identity's link meets a Proxy that says nothing
+  ASSERT_TRUE(kubelane().wait_for_line("new credentials", lines));
+  kubelane().signal(SIGTERM);
+  local->cancel(watch);
+  EXPECT_EQ(kubelane().wait_exit(), 0);
+}
+
 }  // namespace
