@@ -34,8 +34,11 @@ TEST_F(Pooling, new_connections_resume_the_tls_session) {
   more_yaml = "workers: 1\n";
   ASSERT_NO_FATAL_FAILURE(start());
   EXPECT_EQ(get("/bytes/1").status, 200);
-  ASSERT_TRUE(proxy().wait_for(
-      [](const lab::Observations& seen) { return seen.idle_kube_connections() == 1; }));
+  // The ping has come and gone: its connection would be closed, and counted, too.
+  ASSERT_TRUE(proxy().wait_for([](const lab::Observations& seen) {
+    return seen.idle_kube_connections() == 1 && seen.web_request_count > 0 &&
+           seen.open_connections() == 1;
+  }));
   EXPECT_EQ(proxy().close_idle(), 1u);
   ASSERT_TRUE(proxy().wait_for(
       [](const lab::Observations& seen) { return seen.open_kube_connections() == 0; }));
