@@ -70,6 +70,13 @@ Header* header_of(void* block) noexcept {
   return reinterpret_cast<Header*>(static_cast<char*>(block) - sizeof(Header));
 }
 
+// A sanitizer must see what is freed: a recycled block would hide its use afterwards.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr bool recycles = false;
+#else
+constexpr bool recycles = true;
+#endif
+
 [[maybe_unused]] void* openssl_allocate(std::size_t bytes, const char*, int) {
   return pooled_allocate(bytes);
 }
@@ -98,7 +105,7 @@ Header* header_of(void* block) noexcept {
 void* pooled_allocate(std::size_t bytes) noexcept {
   if (bytes > UINT32_MAX - sizeof(Header)) return nullptr;
   const std::uint32_t size_class = class_of(bytes);
-  if (size_class != no_class && !ended && lists.heads[size_class] != nullptr) {
+  if (recycles && size_class != no_class && !ended && lists.heads[size_class] != nullptr) {
     FreeBlock* const block = lists.heads[size_class];
     lists.heads[size_class] = block->next;
     --lists.counts[size_class];
@@ -117,7 +124,7 @@ void pooled_free(void* block) noexcept {
   if (block == nullptr) return;
   Header* const header = header_of(block);
   const std::uint32_t size_class = header->size_class;
-  if (size_class != no_class && !ended &&
+  if (recycles && size_class != no_class && !ended &&
       (lists.counts[size_class] + 1) * class_bytes(size_class) <= kept_bytes) {
     auto* freed = static_cast<FreeBlock*>(block);
     freed->next = lists.heads[size_class];
