@@ -15,8 +15,11 @@ EventBoundary EventBoundary::of(std::string_view content_type,
   if (!content_encoding.empty() && !iequals(content_encoding, "identity")) return made;
   if (content_type.find("protobuf") != std::string_view::npos) {
     made.form_ = Form::length_prefixed;
-  } else if (content_type.find("json") != std::string_view::npos ||
-             content_type.starts_with("text/")) {
+    made.resumable_ = true;
+  } else if (content_type.find("json") != std::string_view::npos) {
+    made.form_ = Form::lines;
+    made.resumable_ = true;
+  } else if (content_type.starts_with("text/")) {
     made.form_ = Form::lines;
   }
   return made;

@@ -18,6 +18,8 @@ class EventBoundary {
   void pass(std::string_view bytes) noexcept;
   // Bytes passed since the last boundary; a cut must be before them.
   std::uint64_t open_bytes() const noexcept { return open_bytes_; }
+  // Its client comes back for more when it ends, as of watches, not of logs.
+  bool resumable() const noexcept { return resumable_; }
 
  private:
   enum class Form : std::uint8_t { unknown, lines, length_prefixed };
@@ -26,6 +28,7 @@ class EventBoundary {
   std::uint32_t length_ = 0;
   std::uint64_t left_ = 0;  // of the event
   std::uint64_t open_bytes_ = 0;
+  bool resumable_ = false;
 };
 
 }  // namespace kubelane::http

@@ -14,15 +14,15 @@ namespace {
 
 // Bursts that honest clients make stay far below: a client that cancels all its watches, a client
 // that measures its link by PINGs.
-constexpr double idle_frame_burst = 1000;
-constexpr double idle_frames_per_second = 200;
-constexpr double window_update_burst = 20'000;
-constexpr double window_updates_per_second = 50'000;
+constexpr double idle_frame_burst = 5000;
+constexpr double idle_frames_per_second = 1000;
+constexpr double window_update_burst = 20'000;  // beyond what the bytes sent have earned
+constexpr double window_updates_per_second = 1000;
 constexpr unsigned most_continuations = 16;
 // A section beyond this is not even skipped politely.
 constexpr std::size_t hopeless_block_bytes = 1UL << 20;
-constexpr std::uint64_t reset_burst = 1000;
-constexpr std::uint64_t resets_per_second = 200;
+constexpr std::uint64_t reset_burst = 2000;
+constexpr std::uint64_t resets_per_second = 1000;
 constexpr std::size_t frame_header_bytes = 9;
 constexpr std::size_t least_data_bytes = 2048;    // a shorter rest of `wanted` is left empty
 constexpr std::size_t field_overhead_bytes = 32;  // RFC 7541 section 4.1
@@ -69,10 +69,11 @@ struct H2Session::Callbacks {
     if (me.role_ == Role::server && (data || headers || reset) && hd->stream_id % 2 == 1) {
       const bool ends = reset || (hd->flags & NGHTTP2_FLAG_END_STREAM) != 0;
       const bool exists = nghttp2_session_find_stream(session, hd->stream_id) != nullptr;
-      if (!me.note_stream(static_cast<std::uint32_t>(hd->stream_id) / 2, headers, ends,
-                          exists || reset))
-        return NGHTTP2_ERR_CALLBACK_FAILURE;
+      const int noted = me.note_stream(static_cast<std::uint32_t>(hd->stream_id) / 2, headers, ends,
+                                       exists || reset);
+      if (noted != 0) return noted;
     }
+    if (me.role_ == Role::client) return 0;  // the Proxy is known; floods come from anybody
     bool idle = false;
     switch (hd->type) {
       case NGHTTP2_DATA:
@@ -82,24 +83,23 @@ struct H2Session::Callbacks {
         me.continuations_ = 0;
         break;
       case NGHTTP2_CONTINUATION:
-        if (++me.continuations_ > most_continuations)
-          return me.breaks("CONTINUATION flood") ? 0 : NGHTTP2_ERR_CALLBACK_FAILURE;
+        if (++me.continuations_ > most_continuations) return me.breaks("CONTINUATION flood");
         break;
       case NGHTTP2_WINDOW_UPDATE:
         if (!me.window_updates_.add(1, window_update_burst, window_updates_per_second, me.now_))
-          return me.breaks("WINDOW_UPDATE flood") ? 0 : NGHTTP2_ERR_CALLBACK_FAILURE;
+          return me.breaks("WINDOW_UPDATE flood");
         break;
       default:
         idle = (hd->flags & NGHTTP2_FLAG_ACK) == 0;  // PING, SETTINGS, PRIORITY, RST_STREAM, other
         break;
     }
     if (idle && !me.idle_frames_.add(1, idle_frame_burst, idle_frames_per_second, me.now_))
-      return me.breaks("flood of frames that carry nothing") ? 0 : NGHTTP2_ERR_CALLBACK_FAILURE;
+      return me.breaks("flood of frames that carry nothing");
     return 0;
   }
 
-  static int begin_headers(nghttp2_session*, const nghttp2_frame* frame, void* user) {
-    self(user).begin_block(frame->headers.cat == NGHTTP2_HCAT_HEADERS);
+  static int begin_headers(nghttp2_session*, const nghttp2_frame*, void* user) {
+    self(user).begin_block();
     return 0;
   }
 
@@ -108,8 +108,7 @@ struct H2Session::Callbacks {
                     std::uint8_t, void* user) {
     H2Session& me = self(user);
     me.add_field(view(name, name_bytes), view(value, value_bytes));
-    if (me.block_size_ > hopeless_block_bytes)
-      return me.breaks("header section without end") ? 0 : NGHTTP2_ERR_CALLBACK_FAILURE;
+    if (me.block_size_ > hopeless_block_bytes) return me.breaks("header section without end");
     return 0;
   }
 
@@ -243,6 +242,8 @@ struct H2Session::Callbacks {
     std::memcpy(me.out_ + me.out_bytes_, frame_header, frame_header_bytes);
     stream->take(me.out_ + me.out_bytes_ + frame_header_bytes, length);
     me.out_bytes_ += size;
+    // What is sent earns credit: Go's clients give it in pieces of 4 KiB, stream and connection.
+    me.window_updates_.refund(2 + static_cast<double>(length) / 1024);
     return 0;
   }
 
@@ -323,29 +324,30 @@ H2Session::H2Session(Role role, const H2Limits& limits, H2Owner& owner)
 
 H2Session::~H2Session() = default;
 
-bool H2Session::note_stream(std::uint32_t id, bool opens, bool ends, bool exists) noexcept {
+int H2Session::note_stream(std::uint32_t id, bool opens, bool ends, bool exists) noexcept {
   History& history = history_;
   const std::uint32_t slot = id % History::streams;
-  if (opens && (id > history.highest || (id == 0 && !history.opened[0]))) {
-    for (std::uint32_t i = 1; i <= std::min(id - history.highest, History::streams); ++i) {
-      history.opened.reset((history.highest + i) % History::streams);
-      history.ended.reset((history.highest + i) % History::streams);
+  if (opens && id >= history.next) {
+    const std::uint32_t skipped = std::min(id - history.next + 1, History::streams);
+    for (std::uint32_t i = 0; i < skipped; ++i) {
+      history.opened.reset((id - i) % History::streams);
+      history.ended.reset((id - i) % History::streams);
     }
-    history.highest = id;
+    history.next = id + 1;
     history.opened.set(slot);
-  } else if (!exists && id <= history.highest && history.highest - id < History::streams) {
+  } else if (!exists && history.remembers(id)) {
     if (history.ended[slot]) return breaks("frame on a closed stream", H2Code::stream_closed);
     if (opens && !history.opened[slot])
       return breaks("stream with a number below the last", H2Code::protocol_error);
   }
-  if (ends) history.ended.set(slot);
-  return true;
+  if (ends && history.remembers(id)) history.ended.set(slot);
+  return 0;
 }
 
-bool H2Session::breaks(const char* reason, H2Code code) noexcept {
+int H2Session::breaks(const char* reason, H2Code code) noexcept {
   reason_ = reason;
   reason_code_ = code;
-  return false;
+  return NGHTTP2_ERR_CALLBACK_FAILURE;
 }
 
 bool H2Session::receive(std::string_view bytes, Clock::time_point now) noexcept {
@@ -395,8 +397,7 @@ std::size_t H2Session::walk(std::string_view bytes, std::int32_t& late_stream) n
     walk_header_.clear();
     if (type != NGHTTP2_DATA || id % 2 == 0) continue;
     const std::uint32_t half = id / 2;
-    if (half > history_.highest || history_.highest - half >= History::streams) continue;
-    if (!history_.ended[half % History::streams]) continue;
+    if (!history_.remembers(half) || !history_.ended[half % History::streams]) continue;
     late_stream = static_cast<std::int32_t>(id);
     break;
   }
@@ -457,8 +458,9 @@ bool H2Session::wants_to_write() const noexcept {
 
 // ---------------------------------------------------------------- header sections
 
-void H2Session::begin_block(bool) noexcept {
+void H2Session::begin_block() noexcept {
   in_block_ = true;
+  ++blocks_;
   block_bytes_.clear();
   block_slices_.clear();
   block_size_ = 0;

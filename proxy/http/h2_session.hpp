@@ -119,6 +119,7 @@ class H2Session {
   bool wants_to_write() const noexcept;
   // A header section has begun and is not complete: the peer owes the rest within a deadline.
   bool head_is_open() const noexcept { return in_block_; }
+  std::uint64_t heads_begun() const noexcept { return blocks_; }
   bool greeted() const noexcept { return greeted_; }  // the peer's SETTINGS came
   // Why the session broke: a literal, for the log.
   const char* reason() const noexcept { return reason_; }
@@ -134,7 +135,7 @@ class H2Session {
   // ready() has something that it did not have.
   void resume(std::int32_t stream) noexcept;
   void reset(std::int32_t stream, H2Code code) noexcept;
-  // The owner is gone: its events go nowhere, its bytes are dropped.
+  // The owner is gone: its events go nowhere, its bytes are dropped. To be called before it is.
   void disown(std::int32_t stream) noexcept;
   // `bytes` of the stream's DATA have moved on: the peer may send as many more. A reader that keeps
   // pace has its window doubled up to `most_window_bytes`, so that a long link is not window-bound.
@@ -159,6 +160,7 @@ class H2Session {
     double level = 0;
     Clock::time_point last{};
     bool add(double amount, double burst, double per_second, Clock::time_point now) noexcept;
+    void refund(double amount) noexcept { level -= level < amount ? level : amount; }
   };
 
   // What the peer's latest streams have been through, where nghttp2 forgets: frames after the end
@@ -167,17 +169,19 @@ class H2Session {
     static constexpr std::uint32_t streams = 2048;
     std::bitset<streams> opened;
     std::bitset<streams> ended;  // by the peer
-    std::uint32_t highest = 0;   // odd stream ids, halved
+    std::uint32_t next = 0;      // one above the highest; stream ids are odd, and halved here
+    bool remembers(std::uint32_t id) const noexcept { return id < next && next - id <= streams; }
   };
   // nghttp2 skips DATA of a closed stream without a word, so we walk over the frames ourselves.
   // Returns how many bytes come before the first DATA frame of a stream that the peer has ended.
   std::size_t walk(std::string_view bytes, std::int32_t& late_stream) noexcept;
   bool feed(std::string_view bytes) noexcept;
-  bool note_stream(std::uint32_t id, bool opens, bool ends, bool exists) noexcept;
-  void begin_block(bool trailers) noexcept;
+  // 0, or what the callback returns to end the connection; breaks() likewise.
+  int note_stream(std::uint32_t id, bool opens, bool ends, bool exists) noexcept;
+  void begin_block() noexcept;
   void add_field(std::string_view field_name, std::string_view value) noexcept;
   H2Head end_block(bool end);
-  bool breaks(const char* reason, H2Code code = H2Code::enhance_your_calm) noexcept;
+  int breaks(const char* reason, H2Code code = H2Code::enhance_your_calm) noexcept;
 
   Role role_;
   H2Limits limits_;
@@ -198,6 +202,7 @@ class H2Session {
   std::size_t block_size_ = 0;  // as HPACK counts
   bool block_too_large_ = false;
   bool in_block_ = false;
+  std::uint64_t blocks_ = 0;
   unsigned continuations_ = 0;
   History history_;
   std::uint64_t walk_skip_bytes_ = 0;  // preface, then payload of the frame that was entered

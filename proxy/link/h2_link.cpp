@@ -20,9 +20,21 @@ H2Link::Turn H2Link::turn() noexcept {
   return again ? Turn::again : Turn::blocked;
 }
 
-bool H2Link::flush() noexcept {
-  if (!write()) return true;
-  return unsent_.empty() && !connection_.stream().output_pending();
+bool H2Link::say_goodbye() noexcept {
+  tls::Stream& stream = connection_.stream();
+  if (!stream.is_open() || !write()) return true;
+  if (!unsent_.empty() || stream.output_pending()) return false;
+  const tls::Step closed = stream.close_write();
+  if (closed.kind == Kind::failed) return true;
+  std::size_t moved = 0;
+  while (!peer_ended_) {
+    const tls::Step step = stream.read(scratch_.in);
+    if (step.kind == Kind::want_read) break;
+    if (step.kind != Kind::moved) return true;
+    moved += step.bytes;
+    if (moved >= turn_bytes) return true;  // it talks on and on
+  }
+  return peer_ended_ && closed.kind == Kind::moved;
 }
 
 bool H2Link::read(runtime::Clock::time_point now, bool& again) noexcept {

@@ -31,8 +31,10 @@ class H2Link {
     failed,   // error() tells
   };
   Turn turn() noexcept;
-  // Says what is left to say, without reading. False while that takes longer.
-  bool flush() noexcept;
+  // Says what is left to say, ends our direction, and reads on, unheard, until the peer ends its
+  // own: bytes that nobody reads would reset what we said last. False while that takes longer; the
+  // caller sets the limit. Whoever owned streams has disowned them.
+  bool say_goodbye() noexcept;
 
   const Error& error() const noexcept { return error_; }
   // When the last byte came; the connection's beginning before that.

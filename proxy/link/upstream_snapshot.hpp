@@ -2,13 +2,13 @@
 // Immutable; published by the control thread, read by the workers. Relay and teleport meet here.
 #pragma once
 
-#include <sys/socket.h>
-
 #include <chrono>
 #include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
+
+#include <sys/socket.h>
 
 #include "tls/identity.hpp"
 
@@ -21,10 +21,10 @@ struct SocketAddress {
 
 // Where the Proxy's Kubernetes listener is and what to call it (data-path spec 1.5, 2.2).
 struct UpstreamTarget {
-  std::string host;         // dialled name or IP literal
+  std::string host;  // dialled name or IP literal
   std::uint16_t port = 0;
-  std::string server_name;  // name to verify; sent as SNI unless it is an IP literal
-  std::string authority;    // Host header toward the Proxy: host, with :port unless it is 443
+  std::string server_name;       // name to verify; sent as SNI unless it is an IP literal
+  std::string authority;         // Host header toward the Proxy: host, with :port unless it is 443
   std::string teleport_cluster;  // where the route leads; from the certificate, known as soon as
                                  // credentials are, even when they cannot be used now
   bool path_routing = false;     // the Proxy understands /v1/teleport/... (>= 17.2.7) and the
@@ -32,12 +32,12 @@ struct UpstreamTarget {
 };
 
 struct UpstreamSnapshot {
-  std::uint64_t generation = 0;   // grows with every publication of this service
-  tls::IdentityPtr identity;      // null: none usable
+  std::uint64_t generation = 0;  // grows with every publication of this service
+  tls::IdentityPtr identity;     // null: none usable
   UpstreamTarget target;
   std::vector<SocketAddress> addresses;  // in order of preference; empty: not resolved
-  // Why requests cannot be served now; empty when they can. A sentence without the cluster's name, e.g.
-  // "no credentials in /opt/machine-id yet (identity: no such file): is tbot running?"
+  // Why requests cannot be served now; empty when they can. A sentence without the cluster's name,
+  // e.g. "no credentials in /opt/machine-id yet (identity: no such file): is tbot running?"
   std::string problem;
   std::chrono::system_clock::time_point problem_since{};
 };

@@ -4,6 +4,7 @@
 
 #include "proxy/http/status.hpp"
 #include "proxy/observe/log.hpp"
+#include "proxy/relay/impersonation.hpp"
 #include "proxy/relay/tunnel.hpp"
 #include "proxy/relay/upstream_error.hpp"
 
@@ -116,11 +117,12 @@ runtime::Task<Result<bool>> Exchange::lease(bool fresh) {
       co_return Error{Code::no_identity, Side::self, Retry::no, 0, "lease"};
     if (!pool_.reserve()) co_return Error{Code::overloaded, Side::self, Retry::no, 0, "lease"};
     const tls::Alpn alpn = h2.alpn_for_http1();
+    const std::uint64_t epoch = pool_.epoch();
     auto connecting = link::connect(local_.readiness_, worker_.batch_, snapshot, pool_.sessions(),
                                     worker_.config_.timeouts, pool_.first_address(), alpn);
     Result<link::UpstreamConnectionPtr> connected = co_await std::move(connecting);
     if (connected && (*connected)->stream().is_http2()) {  // news: the next one is for us
-      h2.take_link(std::move(*connected));
+      h2.take_link(std::move(*connected), epoch);
       continue;
     }
     if (connected) {
@@ -148,24 +150,7 @@ Result<std::size_t> Exchange::compose_head() {
   const http::HeadVerdict verdict = local_.parser_.request(local_.up_.buffer.view(), head);
   if (verdict.kind != http::HeadVerdict::Kind::done)
     return Error{Code::internal, Side::self, Retry::no, 0, "request head"};
-  std::array<http::Field, 33> add;
-  std::size_t added = 0;
-  const auto impersonates = [](const http::Field& field) {
-    return field.id == http::FieldId::impersonate || field.id == http::FieldId::impersonate_user ||
-           field.id == http::FieldId::impersonate_group;
-  };
-  if (!service_.impersonate_user.empty() || !service_.impersonate_groups.empty()) {
-    const http::Fields fields = head.fields();
-    if (std::none_of(fields.begin(), fields.end(), impersonates)) {
-      if (!service_.impersonate_user.empty())
-        add[added++] = {"Impersonate-User", service_.impersonate_user,
-                        http::FieldId::impersonate_user};
-      for (const std::string& group : service_.impersonate_groups) {
-        if (added == add.size()) break;
-        add[added++] = {"Impersonate-Group", group, http::FieldId::impersonate_group};
-      }
-    }
-  }
+  const DefaultImpersonation impersonation(service_, head.fields(), false);
   http::RequestEdits edits;
   edits.strip_path_bytes = strip_bytes_;
   edits.upstream_prefix = pool_.upstream_prefix(route_.cluster_index);
@@ -176,7 +161,7 @@ Result<std::size_t> Exchange::compose_head() {
     edits.upstream_prefix = own_prefix;
   }
   edits.authority = upstream_->snapshot->target.authority;
-  edits.add = {add.data(), added};
+  edits.add = impersonation.fields();
   return http::write_request_head(head, edits, worker_.head_bytes_);
 }
 

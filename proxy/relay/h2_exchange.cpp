@@ -7,6 +7,7 @@
 #include "proxy/observe/log.hpp"
 #include "proxy/relay/admit.hpp"
 #include "proxy/relay/h2_upstream.hpp"
+#include "proxy/relay/impersonation.hpp"
 #include "proxy/relay/local_http2.hpp"
 #include "proxy/relay/upstream_error.hpp"
 #include "proxy/relay/upstream_link.hpp"
@@ -47,6 +48,7 @@ H2Exchange::H2Exchange(LocalHttp2& local, std::int32_t stream)
 
 H2Exchange::~H2Exchange() {
   detach(H2Code::cancel);
+  local_.session_.disown(local_stream_);  // which may still be flushed
   log_end("client went away");
 }
 
@@ -86,6 +88,7 @@ void H2Exchange::begin(const http::H2Head& head) noexcept {
   const std::string_view whole_path = head.path.substr(0, query_at);
   Admission admission = admit(*listener_, authority, whole_path, head.fields);
   if (admission.route == nullptr) {
+    log_.begin(head.method, whole_path, {}, worker_.loop_.now(), "HTTP/2");
     if (admission.error.code == Code::unauthorized) local_.token_rejected();
     return answer(admission.error, std::move(admission.message));
   }
@@ -105,39 +108,41 @@ void H2Exchange::begin(const http::H2Head& head) noexcept {
                   "exec, attach and port-forward need an upgrade, which HTTP/2 does not have: the "
                   "client must offer http/1.1 in the TLS handshake (ALPN) for this request");
   }
-  const Service& service = worker_.config_.services[route_->service];
-  std::array<http::Field, 33> add;
-  std::size_t added = 0;
-  const auto impersonates = [](const http::Field& field) {
-    return field.id == http::FieldId::impersonate || field.id == http::FieldId::impersonate_user ||
-           field.id == http::FieldId::impersonate_group;
-  };
-  if ((!service.impersonate_user.empty() || !service.impersonate_groups.empty()) &&
-      std::none_of(head.fields.begin(), head.fields.end(), impersonates)) {
-    if (!service.impersonate_user.empty())
-      add[added++] = {"impersonate-user", service.impersonate_user,
-                      http::FieldId::impersonate_user};
-    for (const std::string& group : service.impersonate_groups) {
-      if (added == add.size()) break;
-      add[added++] = {"impersonate-group", group, http::FieldId::impersonate_group};
-    }
-  }
+  const DefaultImpersonation impersonation(worker_.config_.services[route_->service], head.fields,
+                                           true);
   http::RequestEdits edits;
   edits.strip_path_bytes = admission.strip_bytes;
-  edits.upstream_prefix = pool.upstream_prefix(route_->cluster_index);
+  upstream_prefix_ = pool.upstream_prefix(route_->cluster_index);
+  edits.upstream_prefix = upstream_prefix_;
   edits.authority = pool.snapshot()->target.authority;
-  edits.add = {add.data(), added};
+  edits.add = impersonation.fields();
   request_ = std::make_unique<http::H2Request>(head, edits);
+  composed_epoch_ = pool.epoch();
   progress_ = worker_.loop_.now();
   arm();
   upstream_->place(*this);
 }
 
+// The head was composed for the address and the route of its time.
+bool H2Exchange::fits(const UpstreamLink& link) const {
+  if (link.epoch() == composed_epoch_) return true;
+  const http::H2Head& head = request_->head();
+  const std::string prefix =
+      upstream_->pool().upstream_prefix(link.snapshot(), route_->cluster_index);
+  const std::string_view then = upstream_prefix_;
+  return head.authority == link.snapshot().target.authority && then == prefix;
+}
+
 bool H2Exchange::submit(UpstreamLink& link) noexcept {
+  if (!fits(link)) {
+    refuse("the Proxy's address or route has changed");
+    return true;
+  }
   const std::int32_t stream = link.submit(*this);
   if (stream == 0) return false;
   link_ = &link;
   upstream_stream_ = stream;
+  reused_ = link.carried_before();
   progress_ = worker_.loop_.now();
   return true;
 }
@@ -250,13 +255,20 @@ void H2Exchange::take_response(char* to, std::size_t bytes) noexcept {
 
 // END_STREAM has left.
 void H2Exchange::response_sent() noexcept {
-  log_end("");
-  // The rest of the request has no reader any more (RFC 9113 section 8.1).
-  if (!up_ended_ && link_ == nullptr) local_.session_.reset(local_stream_, H2Code::no_error);
+  log_end(failure_);
+  response_sent_ = true;
+  end_unread_request();
+}
+
+// The rest of the request has no reader any more (RFC 9113 section 8.1).
+void H2Exchange::end_unread_request() noexcept {
+  if (!response_sent_ || up_ended_ || link_ != nullptr) return;
+  local_.session_.reset(local_stream_, H2Code::no_error);
+  local_.wake();
 }
 
 void H2Exchange::local_closed(H2Code code) noexcept {
-  log_end(code == H2Code::no_error ? "" : "client went away");
+  log_end(code == H2Code::no_error ? failure_ : "client went away");
   local_.gone(*this);  // the end of this object
 }
 
@@ -267,6 +279,7 @@ void H2Exchange::upstream_closed(H2Code code) noexcept {
   upstream_stream_ = 0;
   if (down_ended_ && response_started_) {
     drop_request_body();
+    end_unread_request();
     return;
   }
   if (down_reset_ != H2Code::no_error) return;
@@ -276,13 +289,7 @@ void H2Exchange::upstream_closed(H2Code code) noexcept {
     upstream_->place(*this);
     return;
   }
-  if (awaited && refused) {  // it was not processed: the client may repeat it
-    log_end("refused");
-    down_reset_ = H2Code::refused_stream;
-    local_.session_.reset(local_stream_, H2Code::refused_stream);
-    local_.wake();
-    return;
-  }
+  if (awaited && refused) return refuse("refused by the Proxy");
   if (awaited)
     return fail({Code::reset, Side::upstream, Retry::no, 0, "stream reset by the Proxy"});
   truncated();
@@ -294,6 +301,7 @@ void H2Exchange::link_lost(const Error& error) noexcept {
   upstream_stream_ = 0;
   if (down_ended_ && response_started_) {
     drop_request_body();
+    end_unread_request();
     return;
   }
   if (awaited && may_go_again(false)) {
@@ -310,7 +318,7 @@ void H2Exchange::link_lost(const Error& error) noexcept {
 void H2Exchange::truncated() noexcept {
   log_end("ended early by the Proxy");
   const std::uint64_t open = boundary_.open_bytes();
-  if (watch_ && open <= down_.size()) {
+  if (watch_ && boundary_.resumable() && open <= down_.size()) {
     down_.truncate(down_.size() - static_cast<std::size_t>(open));
     down_ended_ = true;
   } else {
@@ -367,8 +375,9 @@ void H2Exchange::detach(H2Code code) noexcept {
 
 // ---------------------------------------------------------------- answers of our own
 
-void H2Exchange::refuse() noexcept {
-  log_end("the Proxy speaks HTTP/1.1");
+// It was not processed: a client that follows RFC 9113 may repeat it.
+void H2Exchange::refuse(std::string_view why) noexcept {
+  log_end(why);
   detach(H2Code::cancel);
   down_reset_ = H2Code::refused_stream;
   local_.session_.reset(local_stream_, H2Code::refused_stream);
@@ -386,7 +395,6 @@ void H2Exchange::fail(const Error& error, std::string message) noexcept {
                                           {"where", error.where},
                                           {"message", message}});
   }
-  log_end(name(error.code));
   answer(error, std::move(message));
 }
 
@@ -401,6 +409,7 @@ void H2Exchange::answer(const Error& error, std::string message) noexcept {
                                     {"message", message}});
   }
   answered_here_ = true;
+  failure_ = name(error.code);
   response_started_ = true;
   request_.reset();
   drop_request_body();
@@ -451,10 +460,10 @@ void H2Exchange::on_deadline() noexcept {
 }
 
 void H2Exchange::log_end(std::string_view failure) noexcept {
-  if (logged_ || route_ == nullptr) return;
+  if (logged_) return;
   logged_ = true;
-  log_.end(route_->cluster, status_, up_taken_bytes_, down_taken_bytes_, true, failure,
-           worker_.loop_.now());
+  log_.end(route_ == nullptr ? std::string_view() : route_->cluster, status_, up_taken_bytes_,
+           down_taken_bytes_, reused_, failure, worker_.loop_.now());
 }
 
 }  // namespace kubelane::relay

@@ -43,8 +43,8 @@ class H2Exchange final : public runtime::PooledFrame, private runtime::Deadline 
   // There is no link and will be none: the client gets a Status.
   void fail(const Error& error) noexcept;
   void fail(const Error& error, std::string message) noexcept;
-  // The Proxy speaks HTTP/1.1 only: nothing was done with it, the client may come again.
-  void refuse() noexcept;
+  // Nothing was done with it, the client may come again. `why`, for the log, is a literal.
+  void refuse(std::string_view why) noexcept;
   // The link is gone.
   void link_lost(const Error& error) noexcept;
   bool awaits_head() const noexcept { return !response_started_; }
@@ -105,6 +105,8 @@ class H2Exchange final : public runtime::PooledFrame, private runtime::Deadline 
   void take_request(char* to, std::size_t bytes) noexcept;
 
   void answer(const Error& error, std::string message) noexcept;
+  bool fits(const UpstreamLink& link) const;
+  void end_unread_request() noexcept;
   void truncated() noexcept;
   bool may_go_again(bool surely_not_processed) const noexcept;
   void drop_request_body() noexcept;
@@ -130,6 +132,8 @@ class H2Exchange final : public runtime::PooledFrame, private runtime::Deadline 
 
   std::unique_ptr<http::H2Request> request_;  // until an answer comes
   std::string accept_;                        // the same
+  std::string upstream_prefix_;               // the same; what the request was composed with
+  std::uint64_t composed_epoch_ = 0;          // UpstreamPool::epoch() then
   runtime::ByteQueue up_;
   runtime::ByteQueue down_;
   http::H2Trailers up_trailers_;
@@ -141,6 +145,7 @@ class H2Exchange final : public runtime::PooledFrame, private runtime::Deadline 
   std::uint64_t window_mark_bytes_ = 0;  // of down_taken_bytes_, at the last growth of the window
   runtime::Clock::time_point progress_{};
   runtime::Clock::time_point watch_end_ = runtime::Clock::time_point::max();  // its turn in a drain
+  std::string_view failure_;  // of an answer of our own, for the log; a literal
   int status_ = 0;
   http::H2Code down_reset_ = http::H2Code::no_error;
   bool head_method_ = false;
@@ -151,6 +156,8 @@ class H2Exchange final : public runtime::PooledFrame, private runtime::Deadline 
   bool response_started_ = false;  // a final head, of the Proxy's or ours, was submitted
   bool up_ended_ = false;          // the client has sent all
   bool down_ended_ = false;        // nothing comes behind down_
+  bool response_sent_ = false;     // to its end
+  bool reused_ = false;            // the link had carried others before
   bool sent_again_ = false;
   bool logged_ = false;
 };

@@ -16,9 +16,8 @@ using runtime::Clock;
 // watches stay for hours, so that whatever queues behind them would wait as long.
 constexpr std::size_t most_links = 16;
 constexpr std::size_t most_waiting = 1024;  // streams without a link
-// How often new HTTP/1.1 connections ask whether the Proxy has begun to speak HTTP/2.
-constexpr std::chrono::seconds look_again{30};
-// After a dial that nobody waited for and that failed.
+// After a dial that nobody waited for and that failed, and after a look at the protocol that ended
+// without an answer.
 constexpr std::chrono::seconds dial_pause{1};
 
 }  // namespace
@@ -42,18 +41,23 @@ void H2Upstream::learn(bool http2) {
 tls::Alpn H2Upstream::alpn_for_http1() noexcept {
   if (worker_.config_.proxy_protocol != ProxyProtocol::automatic || offers_ == Offers::http2)
     return tls::Alpn::http1;
+  // One at a time; and where HTTP/1.1 is known, as often as credentials are polled.
   const Clock::time_point now = worker_.loop_.now();
-  if (offers_ == Offers::http1 && now - looked_ < look_again) return tls::Alpn::http1;
+  const Clock::duration pause = offers_ == Offers::http1 ? worker_.config_.timeouts.credentials_poll
+                                                         : Clock::duration(dial_pause);
+  if (dialling_ || now - looked_ < pause) return tls::Alpn::http1;
   looked_ = now;
   return tls::Alpn::any;
 }
 
-void H2Upstream::take_link(link::UpstreamConnectionPtr connection) {
+void H2Upstream::take_link(link::UpstreamConnectionPtr connection, std::uint64_t epoch) {
   if (offers_ != Offers::http2) {
     learn(true);
     worker_.reports_.protocol_seen(service_, true);
   }
-  UpstreamLink::serve(*this, std::move(connection), pool_.epoch());
+  UpstreamLink::serve(*this, std::move(connection), epoch);
+  retire_older();
+  place_waiting();
 }
 
 void H2Upstream::saw_http1() {
@@ -89,7 +93,7 @@ UpstreamLink* H2Upstream::usable_link() noexcept {
   const auto now = std::chrono::system_clock::now();
   const link::UpstreamTarget& target = pool_.snapshot()->target;
   for (auto link = links_.rbegin(); link != links_.rend(); ++link) {
-    const link::UpstreamTarget& goes_to = (*link)->target();
+    const link::UpstreamTarget& goes_to = (*link)->snapshot().target;
     const bool same_route = goes_to.path_routing == target.path_routing &&
                             goes_to.teleport_cluster == target.teleport_cluster &&
                             goes_to.authority == target.authority;
@@ -100,7 +104,7 @@ UpstreamLink* H2Upstream::usable_link() noexcept {
 }
 
 void H2Upstream::place(H2Exchange& exchange) {
-  if (offers_ == Offers::http1) return exchange.refuse();
+  if (offers_ == Offers::http1) return exchange.refuse("the Proxy speaks HTTP/1.1");
   UpstreamLink* const link = waiting_.empty() ? usable_link() : nullptr;
   if (link != nullptr && exchange.submit(*link)) {
     if (link->epoch() != pool_.epoch()) dial_if_wanted();
@@ -112,10 +116,15 @@ void H2Upstream::place(H2Exchange& exchange) {
   }
   exchange.waiting_ = true;
   waiting_.push_back(&exchange);
-  std::size_t full = 0;
-  for (const UpstreamLink* other : links_)
-    if (other->takes_streams() && other->epoch() == pool_.epoch()) ++full;
-  if (full < most_links && !dialling_) dial();
+  dial_for_waiting();
+}
+
+// Another link, when all of this identity are full.
+void H2Upstream::dial_for_waiting() {
+  const auto full = std::count_if(links_.begin(), links_.end(), [this](const UpstreamLink* link) {
+    return link->takes_streams() && link->epoch() == pool_.epoch();
+  });
+  if (!waiting_.empty() && !dialling_ && static_cast<std::size_t>(full) < most_links) dial();
 }
 
 void H2Upstream::withdraw(H2Exchange& exchange) noexcept {
@@ -163,13 +172,7 @@ void H2Upstream::dialled(Result<link::UpstreamConnectionPtr> connected, std::uin
         return;
       }
     } else {
-      if (offers_ != Offers::http2) {
-        learn(true);
-        worker_.reports_.protocol_seen(service_, true);
-      }
-      UpstreamLink::serve(*this, std::move(connection), epoch);
-      retire_older();
-      place_waiting();
+      take_link(std::move(connection), epoch);
       return;
     }
   }
@@ -212,10 +215,7 @@ void H2Upstream::place_waiting() {
       exchange.waiting_ = true;
     }
   }
-  std::size_t links = 0;
-  for (const UpstreamLink* link : links_)
-    if (link->takes_streams() && link->epoch() == pool_.epoch()) ++links;
-  if (!waiting_.empty() && links < most_links && !dialling_) dial();
+  dial_for_waiting();
 }
 
 void H2Upstream::refuse_waiting() {
@@ -223,7 +223,7 @@ void H2Upstream::refuse_waiting() {
   refused.swap(waiting_);
   for (H2Exchange* exchange : refused) {
     exchange->waiting_ = false;
-    exchange->refuse();
+    exchange->refuse("the Proxy speaks HTTP/1.1");
   }
 }
 

@@ -33,7 +33,8 @@ class H2Upstream {
   // whether the Proxy has changed.
   tls::Alpn alpn_for_http1() noexcept;
   // A connection on which HTTP/2 was chosen: it becomes a link. And the other choice.
-  void take_link(link::UpstreamConnectionPtr connection);
+  // `epoch`: UpstreamPool::epoch() when it was dialled.
+  void take_link(link::UpstreamConnectionPtr connection, std::uint64_t epoch);
   void saw_http1();
 
   // The pool has a newer snapshot. A link of an older identity is replaced: the new one is dialled
@@ -60,6 +61,7 @@ class H2Upstream {
   runtime::Detached dial();
   void dialled(Result<link::UpstreamConnectionPtr> connected, std::uint64_t epoch);
   void retire_older() noexcept;
+  void dial_for_waiting();
   void place_waiting();
   void refuse_waiting();
   void add(UpstreamLink& link) { links_.push_back(&link); }

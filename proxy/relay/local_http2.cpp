@@ -65,14 +65,10 @@ runtime::Task<bool> LocalHttp2::serve(LocalConnection& connection) {
     }
   }
   self.exchanges_.clear();
-  // The last words, and the end of our direction.
   const Clock::time_point limit = self.worker_.loop_.now() + goodbye_time;
-  for (;;) {
-    const bool said = self.link_.flush();
-    if (said && stream.close_write().kind != tls::Step::Kind::want_write) co_return true;
-    const bool in_time = co_await self.readiness_.wait(limit);
-    if (!in_time) co_return true;
-  }
+  bool in_time = true;
+  while (in_time && !self.link_.say_goodbye()) in_time = co_await self.readiness_.wait(limit);
+  co_return true;
 }
 
 http::H2Stream* LocalHttp2::on_request(std::int32_t stream, const http::H2Head& head) noexcept {
@@ -139,14 +135,15 @@ bool LocalHttp2::look_at_phase(Clock::time_point now) noexcept {
       for (const auto& exchange : exchanges_) exchange->end_now();
     }
   }
-  if (exchanges_.empty() && session_.goaway_sent() && !session_.wants_to_write()) return false;
+  if (exchanges_.empty() && session_.goaway_sent()) return false;
   const Timeouts& timeouts = worker_.config_.timeouts;
   const bool open = session_.head_is_open() || !session_.greeted();
-  if (open && !head_was_open_) began_ = now;
+  if (open && (!head_was_open_ || session_.heads_begun() != heads_begun_)) began_ = now;
   head_was_open_ = open;
+  heads_begun_ = session_.heads_begun();
   if (open && now - began_ >= timeouts.request_head) {
     session_.terminate(H2Code::enhance_your_calm);
-    return session_.wants_to_write();
+    return false;
   }
   if (exchanges_.empty() && !notice_sent_ && now - idle_since_ >= timeouts.local_idle) {
     notice_sent_ = true;

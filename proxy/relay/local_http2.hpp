@@ -52,6 +52,7 @@ class LocalHttp2 final : private http::H2Owner {
   runtime::Clock::time_point next_watch_end_ = runtime::Clock::time_point::max();
   unsigned rejected_tokens_ = 0;
   bool head_was_open_ = false;
+  std::uint64_t heads_begun_ = 0;  // of the session, when it was looked at last
   bool notice_sent_ = false;
   bool ended_all_ = false;
 };

@@ -5,6 +5,8 @@
 namespace kubelane::relay {
 namespace {
 
+constexpr int no_application_protocol = 120;  // TLS alert, RFC 7301 section 3.2
+
 std::string cause_and_remedy(const Error& error, const link::UpstreamTarget& target) {
   const std::string proxy =
       "the Teleport Proxy at " + target.host + ":" + std::to_string(target.port);
@@ -27,6 +29,10 @@ std::string cause_and_remedy(const Error& error, const link::UpstreamTarget& tar
              "for: either the CA was rotated and tbot has not renewed (is tbot running?), "
              "or something between here and the Proxy terminates TLS";
     case Code::tls_peer:
+      if (error.sys == no_application_protocol)
+        return proxy +
+               " speaks none of the protocols that it was offered; proxy_protocol: auto "
+               "finds out what it speaks";
       return proxy + " refused our client certificate (TLS alert " + std::to_string(error.sys) +
              "); it may be expired, revoked or locked: check that tbot is renewing it";
     case Code::tls_handshake:

@@ -20,7 +20,7 @@ constexpr seconds quiet_silence{15};
 constexpr seconds quiet_patience{10};
 constexpr seconds goodbye_time{1};
 
-http::H2Limits limits_of(const Config&) {
+http::H2Limits link_limits() {
   http::H2Limits limits;
   // The Proxy's answers pass whatever it may send; the local client has its own limits.
   limits.max_header_bytes = 256UL * 1024;
@@ -38,7 +38,7 @@ UpstreamLink::UpstreamLink(H2Upstream& upstream, link::UpstreamConnectionPtr con
       epoch_(epoch),
       readiness_(upstream.worker_.loop_),
       connection_(std::move(connection)),
-      session_(http::H2Session::Role::client, limits_of(upstream.worker_.config_), *this),
+      session_(http::H2Session::Role::client, link_limits(), *this),
       link_(*connection_, session_, upstream.worker_.h2_scratch_),
       idle_since_(upstream.worker_.loop_.now()) {
   connection_->set_sink(&readiness_);
@@ -73,12 +73,8 @@ runtime::Detached UpstreamLink::serve(H2Upstream& upstream, link::UpstreamConnec
     co_await self.readiness_.wait(self.deadline());
   }
   const Clock::time_point limit = loop.now() + goodbye_time;
-  for (;;) {
-    const bool said = self.link_.flush();
-    if (said && stream.close_write().kind != tls::Step::Kind::want_write) co_return;
-    const bool in_time = co_await self.readiness_.wait(limit);
-    if (!in_time) co_return;
-  }
+  bool in_time = true;
+  while (in_time && !self.link_.say_goodbye()) in_time = co_await self.readiness_.wait(limit);
 }
 
 bool UpstreamLink::expired(std::chrono::system_clock::time_point now) const noexcept {
@@ -106,7 +102,6 @@ std::int32_t UpstreamLink::submit(H2Exchange& exchange) noexcept {
   exchanges_.push_back(&exchange);
   if (awaiting_heads_++ == 0) busy_since_ = upstream_.worker_.loop_.now();
   ++submitted_;
-  ++connection_->requests;
   wake();
   return stream;
 }
@@ -133,11 +128,10 @@ void UpstreamLink::on_goaway(H2Code) noexcept {
 bool UpstreamLink::look_after(Clock::time_point now) noexcept {
   if (exchanges_.empty()) {
     const bool unused = now - idle_since_ >= upstream_.worker_.config_.timeouts.upstream_idle;
-    if (goodbye_ && !session_.wants_to_write()) return false;
-    if ((retired_ || ending_ || unused) && !goodbye_) {
-      ending_ = goodbye_ = true;
+    if (retired_ || ending_ || unused) {
+      ending_ = true;
       session_.goaway(H2Code::no_error);
-      return true;
+      return false;
     }
   }
   const bool busy = awaiting_heads_ > 0;
@@ -184,6 +178,8 @@ void UpstreamLink::lose(const Error& error) noexcept {
   std::vector<H2Exchange*> lost;
   lost.swap(exchanges_);
   awaiting_heads_ = 0;
+  // The session may still be flushed, but none of their bytes belongs on this link any more.
+  for (const H2Exchange* exchange : lost) session_.disown(exchange->upstream_stream_);
   for (H2Exchange* exchange : lost) exchange->link_lost(error);
   upstream_.link_ends();
 }

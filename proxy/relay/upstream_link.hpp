@@ -38,7 +38,8 @@ class UpstreamLink final : private http::H2Owner {
   void forget(H2Exchange& exchange) noexcept;
   void head_arrived() noexcept { --awaiting_heads_; }
   void wake() noexcept { readiness_.wake(); }
-  const link::UpstreamTarget& target() const noexcept { return connection_->snapshot->target; }
+  const link::UpstreamSnapshot& snapshot() const noexcept { return *connection_->snapshot; }
+  bool carried_before() const noexcept { return submitted_ > 1; }
 
  private:
   friend class H2Upstream;
@@ -68,8 +69,7 @@ class UpstreamLink final : private http::H2Owner {
   runtime::Clock::time_point ping_sent_at_{};  // zero: none is out
   std::uint64_t ping_bytes_ = 0;               // received before it
   bool retired_ = false;
-  bool ending_ = false;  // GOAWAY of the Proxy, or ours is queued
-  bool goodbye_ = false;
+  bool ending_ = false;            // GOAWAY of the Proxy, or ours is queued
   std::coroutine_handle<> frame_;  // of serve(): H2Upstream::abandon() destroys it
 };
 

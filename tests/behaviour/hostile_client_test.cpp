@@ -175,7 +175,7 @@ TEST_F(HostileClient, a_close_notify_alone_ends_the_watch_upstream) {
 TEST_F(HostileClient, a_reset_in_a_stalled_upload_reaches_the_proxy) {
   ASSERT_NO_FATAL_FAILURE(start());
   proxy().on_request([](lab::Exchange& exchange) {
-    while (!exchange.stream.peer_ended()) std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    support::eventually([&] { return exchange.stream.peer_ended(); });
     return lab::Verdict::drop;
   });
   TlsClient caller = connect();
@@ -196,7 +196,7 @@ TEST_F(HostileClient, a_reset_in_a_stalled_tunnel_reaches_the_proxy) {
   proxy().on_request([](lab::Exchange& exchange) {
     exchange.stream.write(
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n");
-    while (!exchange.stream.peer_ended()) std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    support::eventually([&] { return exchange.stream.peer_ended(); });
     return lab::Verdict::drop;
   });
   TlsClient caller = connect();

@@ -2,6 +2,8 @@
 // and without harm to the neighbours.
 #include <string>
 
+#include <sys/ioctl.h>
+
 #include "tests/lab/h2_bad_answers.hpp"
 #include "tests/support/h2_bad_requests.hpp"
 #include "tests/support/http2_fixture.hpp"
@@ -18,6 +20,11 @@ class Http2Guards : public support::Http2Fixture {
   h2::Fields good(const std::string& target) const {
     return H2RawClient::request("GET", endpoint().prefix + target, endpoint().host_header(),
                                 {{"authorization", "Bearer " + endpoint().token}});
+  }
+  static int unread(H2RawClient& raw) {
+    int bytes = 0;
+    ::ioctl(raw.tls().fd(), FIONREAD, &bytes);
+    return bytes;
   }
   // A frame that carries nothing, as often as wanted; then how the connection ended.
   support::H2RawEnd flood(const std::string& frame, int count) {
@@ -194,6 +201,50 @@ TEST_F(Http2Guards, empty_data_frames_are_bounded) {
   for (int i = 0; i < 100'000; ++i)
     if (!attacker->data(1, "")) break;
   EXPECT_TRUE(attacker->wait_closed().closed);
+}
+
+TEST_F(Http2Guards, a_client_that_ends_while_its_answer_is_blocked_harms_nobody) {
+  ASSERT_NO_FATAL_FAILURE(start_http2());
+  const auto neighbour = connect_h2();
+  for (int i = 0; i < 5; ++i) {
+    const auto leaving = connect_h2_raw();
+    leaving->settle({{h2::setting::initial_window_size, 0x7fffffff}});
+    leaving->write(h2::window_update_frame(0, 0x7fff0000));
+    leaving->headers(1, good("/bytes/50000000"));
+    ASSERT_TRUE(leaving->next(h2::frame_type::data, 1));
+    // Until the sockets are full: nothing more came while a neighbour was served many times.
+    ASSERT_TRUE(support::eventually([&] {
+      const int before = unread(*leaving);
+      for (int round = 0; round < 20; ++round) get_h2(*neighbour, "/bytes/4");
+      return before > 0 && unread(*leaving) == before;
+    }));
+    leaving->tls().half_close();
+    leaving->wait_closed();
+    EXPECT_EQ(get_h2(*neighbour, "/bytes/4").body, "abcd");
+  }
+}
+
+TEST_F(Http2Guards, a_client_that_gives_credit_in_small_pieces_is_honest) {
+  ASSERT_NO_FATAL_FAILURE(start_http2());
+  const auto honest = connect_h2_raw();
+  honest->settle();
+  honest->headers(1, good("/bytes/60000000"));
+  std::size_t got = 0;
+  std::string credit;
+  for (int i = 0; i < 4; ++i)
+    credit += h2::window_update_frame(0, 4096) + h2::window_update_frame(1, 4096);
+  while (got < 60'000'000) {  // as Go's client: 4 KiB at a time, 29,000 frames in all
+    const auto frame = honest->next(h2::frame_type::data, 1);
+    ASSERT_TRUE(frame) << "ended after " << got;
+    got += frame->payload.size();
+    ASSERT_TRUE(honest->write(credit));
+  }
+  EXPECT_TRUE(honest->alive());
+}
+
+TEST_F(Http2Guards, window_updates_for_nothing_are_a_flood) {
+  ASSERT_NO_FATAL_FAILURE(start_http2());
+  EXPECT_TRUE(flood(h2::window_update_frame(0, 1), 200'000).closed);
 }
 
 }  // namespace

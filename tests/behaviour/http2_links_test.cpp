@@ -249,13 +249,92 @@ TEST_F(Http2Links, a_proxy_that_stops_offering_http_2_is_followed) {
 
 TEST_F(Http2Links, a_proxy_that_starts_offering_http_2_is_followed) {
   proxy_options.http2 = false;
+  more_yaml += "timeouts: {credentials_poll: 200ms}\n";
   ASSERT_NO_FATAL_FAILURE(start());
   EXPECT_EQ(get("/bytes/1").status, 200);
-  proxy().offer_http2(true);
   support::ClientOptions both;
   both.ca_pem = endpoint().ca_pem;
   both.alpn = {"h2", "http/1.1"};
-  EXPECT_EQ(support::TlsClient(endpoint().host, endpoint().port, both).alpn(), "http/1.1");
+  const auto alpn = [&] {
+    return support::TlsClient(endpoint().host, endpoint().port, both).alpn();
+  };
+  EXPECT_EQ(alpn(), "http/1.1");
+  proxy().offer_http2(true);
+  EXPECT_TRUE(eventually([&] {
+    proxy().close_idle();  // as a Proxy that restarts: kept connections end
+    EXPECT_EQ(get("/bytes/2").status, 200);
+    return alpn() == "h2";
+  }));
+  EXPECT_EQ(get_h2(*connect_h2(), "/bytes/3").status, 200);
+  EXPECT_GT(arrived("/bytes/3").h2.stream, 0);
+}
+
+TEST_F(Http2Links, many_first_requests_find_out_the_protocol_once) {
+  start_lab();
+  start_kubelane(default_config());
+  write_credentials();
+  ASSERT_NO_FATAL_FAILURE(wait_ready());
+  std::vector<std::thread> callers;
+  for (int i = 0; i < 20; ++i)
+    callers.emplace_back([&] { EXPECT_EQ(get("/bytes/1").status, 200); });
+  for (auto& caller : callers) caller.join();
+  ASSERT_TRUE(kubelane().wait_for_line("the Proxy's protocol"));
+  EXPECT_EQ(links(), 1u);
+}
+
+TEST_F(Http2Links, a_pinned_http_2_that_the_proxy_does_not_speak_is_told) {
+  proxy_options.http2 = false;
+  proxy_protocol = "http2";
+  ASSERT_NO_FATAL_FAILURE(start());
+  const H2Response response = get_h2(*connect_h2(), "/bytes/1");
+  EXPECT_EQ(response.status, 502);
+  EXPECT_NE(response.body.find("proxy_protocol"), std::string::npos) << response.body;
+}
+
+TEST_F(Http2Links, a_log_that_is_cut_short_does_not_look_complete) {
+  ASSERT_NO_FATAL_FAILURE(start_http2());
+  proxy().on_request([&](lab::Exchange& exchange) {
+    if (exchange.request.target.find("/log?") == std::string::npos) return lab::Verdict::pass;
+    exchange.stream.write(
+        "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n"
+        "Transfer-Encoding: chunked\r\n\r\n5\r\nline\n\r\n");
+    return lab::Verdict::keep;  // incomplete: the lab resets the stream
+  });
+  const auto local = connect_h2();
+  const H2Response log = get_h2(*local, "/api/v1/namespaces/a/pods/b/log?follow=true");
+  EXPECT_EQ(log.status, 200);
+  EXPECT_FALSE(log.ended) << "nobody asks for the rest of a log that seems to be over";
+}
+
+TEST_F(Http2Links, a_quiet_link_that_died_is_found_within_thirty_seconds) {
+  ASSERT_NO_FATAL_FAILURE(start_http2());
+  const auto local = connect_h2();
+  const auto watch = open_watch(*local, "quiet");
+  proxy().h2().set_frozen(true);
+  const auto begun = std::chrono::steady_clock::now();
+  ASSERT_TRUE(local->wait(
+      watch, [](const H2Response& response) { return response.closed; },
+      std::chrono::seconds(120)));
+  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begun;
+  EXPECT_GT(took.count(), 20) << "it was given time";
+  RecordProperty("seconds", std::to_string(took.count()));
+  proxy().h2().set_frozen(false);
+}
+
+TEST_F(Http2Links, drain_does_not_wait_for_a_proxy_that_takes_nothing) {
+  ASSERT_NO_FATAL_FAILURE(start_http2());
+  const auto local = connect_h2();
+  auto upload = h2_request("POST", "/echo");
+  upload.keep_open = true;
+  const auto stream = local->send(upload);
+  local->write(stream, "x");
+  ASSERT_TRUE(local->wait_body(stream, 1));
+  proxy().h2().set_reading(false);
+  local->write(stream, lab::pattern_bytes(8'000'000));
+  for (int i = 0; i < 20; ++i) ASSERT_TRUE(local->ping());  // the pipes are full
+  local->close();
+  kubelane().signal(SIGTERM);
+  EXPECT_EQ(kubelane().wait_exit(), 0);
 }
 
 TEST_F(Http2Links, a_pinned_protocol_is_kept_to) {
