@@ -56,6 +56,7 @@ void forget_code_pages() {
   const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
   const std::uintptr_t begin = reinterpret_cast<std::uintptr_t>(&__executable_start) / page * page;
   const std::uintptr_t end = reinterpret_cast<std::uintptr_t>(&etext) / page * page;
+  // An address of the page table, not of an object. NOLINTNEXTLINE(performance-no-int-to-ptr)
   ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
 }
 

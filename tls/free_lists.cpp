@@ -25,7 +25,7 @@ constexpr std::size_t small_classes = 32;  // 64 B to 2 KiB
 constexpr std::size_t large_classes = 6;   // 4 KiB to 128 KiB
 constexpr std::size_t class_count = small_classes + large_classes;
 constexpr std::uint32_t no_class = UINT32_MAX;
-constexpr std::size_t kept_bytes = 256 * 1024;  // per class and thread
+constexpr std::size_t kept_bytes = 256UL * 1024;  // per class and thread
 
 constexpr std::size_t class_bytes(std::size_t index) {
   if (index < small_classes) return (index + 1) * small_step;

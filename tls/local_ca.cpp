@@ -369,7 +369,7 @@ bool expires_within(const LocalTrust& trust, hours span) {
 }
 
 // Completes what is stored and writes what is new. The key before its certificate: see load().
-Outcome<LocalTrust> complete_storage(const Storage& storage, LocalTrust stored) {
+Outcome<LocalTrust> complete_storage(const Storage& storage, const LocalTrust& stored) {
   LocalTrust trust = stored;
   // Only the certificate is new, its key and name stay: clients that hold the old one are served
   // until it ends.
@@ -422,7 +422,7 @@ Outcome<LocalTrust> open_local_trust(const std::string& storage_path) {
   Outcome<LocalTrust> stored = load(*storage);
   if (!stored) return stored;
   if (is_complete(*stored) && !expires_within(*stored, ca_renew_before)) return stored;
-  if (lock) return complete_storage(*storage, std::move(*stored));
+  if (lock) return complete_storage(*storage, *stored);
   // A directory that cannot be written serves as long as its content does.
   if (is_complete(*stored) && !expires_within(*stored, hours{0})) return stored;
   return storage->failed("cannot create " + std::string(lock_file) + ": " + sys_text(lock_error) +

@@ -271,12 +271,11 @@ Step Stream::failure(const char* where, int ssl_error) noexcept {
     const int reason = ERR_GET_REASON(code);
     if (reason == SSL_R_UNEXPECTED_EOF_WHILE_READING) {
       error.code = Code::eof;
-    } else if (reason == SSL_R_CERTIFICATE_VERIFY_FAILED) {
-      error.code = Code::tls_untrusted;
     } else if (reason >= SSL_AD_REASON_OFFSET && reason < SSL_AD_REASON_OFFSET + 256) {
       error.code = Code::tls_peer;  // an alert from the peer
       error.sys = reason - SSL_AD_REASON_OFFSET;
-    } else if (SSL_get_verify_result(ssl_.get()) != X509_V_OK) {
+    } else if (reason == SSL_R_CERTIFICATE_VERIFY_FAILED ||
+               SSL_get_verify_result(ssl_.get()) != X509_V_OK) {
       error.code = Code::tls_untrusted;
     } else {
       error.code = Code::tls_handshake;

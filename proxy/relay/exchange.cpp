@@ -14,8 +14,8 @@ namespace {
 using runtime::Clock;
 using Kind = tls::Step::Kind;
 
-constexpr std::size_t turn_bytes = 256 * 1024;        // then the others' turn
-constexpr std::size_t inline_body_bytes = 16 * 1024;  // sent together with the head
+constexpr std::size_t turn_bytes = 256UL * 1024;        // then the others' turn
+constexpr std::size_t inline_body_bytes = 16UL * 1024;  // sent together with the head
 constexpr std::string_view last_chunk = "0\r\n\r\n";
 constexpr std::chrono::milliseconds watch_end_spacing{20};
 

@@ -14,7 +14,7 @@ namespace {
 using runtime::Clock;
 using Kind = tls::Step::Kind;
 
-constexpr std::size_t linger_bytes = 256 * 1024;
+constexpr std::size_t linger_bytes = 256UL * 1024;
 constexpr std::chrono::seconds linger_time{1};
 constexpr unsigned max_rejected_tokens = 3;
 

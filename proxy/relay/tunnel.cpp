@@ -6,7 +6,7 @@ namespace {
 using runtime::Clock;
 using Kind = tls::Step::Kind;
 
-constexpr std::size_t turn_bytes = 256 * 1024;  // then the others' turn
+constexpr std::size_t turn_bytes = 256UL * 1024;  // then the others' turn
 
 }  // namespace
 

@@ -97,7 +97,7 @@ class Worker {
   // Scratch of one turn: never valid across a suspension.
   http::RequestHead request_head_;
   http::ResponseHead response_head_;
-  std::array<char, 96 * 1024> head_bytes_;
+  std::array<char, 96UL * 1024> head_bytes_;
   link::H2Scratch h2_scratch_;
   std::vector<http::Field> h2_fields_;
 

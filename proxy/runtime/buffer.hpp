@@ -18,7 +18,7 @@ class BufferPool;
 class Buffer {
  public:
   static constexpr std::size_t headroom_bytes = 1024;
-  static constexpr std::size_t capacity_bytes = 64 * 1024;  // behind the headroom
+  static constexpr std::size_t capacity_bytes = 64UL * 1024;  // behind the headroom
 
   explicit Buffer(BufferPool& pool) noexcept : pool_(pool) {}
   Buffer(const Buffer&) = delete;

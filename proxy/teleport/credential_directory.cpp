@@ -1,13 +1,13 @@
 #include "proxy/teleport/credential_directory.hpp"
 
+#include <algorithm>
+#include <cerrno>
+#include <system_error>
+
 #include <fcntl.h>
 #include <openssl/crypto.h>
 #include <sys/inotify.h>
 #include <sys/stat.h>
-
-#include <algorithm>
-#include <cerrno>
-#include <system_error>
 
 #include "tls/socket.hpp"
 
@@ -17,7 +17,7 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
-constexpr milliseconds settle{50};           // after the last event of a burst
+constexpr milliseconds settle{50};            // after the last event of a burst
 constexpr milliseconds longest_settle{1000};  // a writer that never pauses
 constexpr milliseconds first_retry{50};
 constexpr milliseconds last_retry{2000};
@@ -172,7 +172,8 @@ void CredentialDirectory::read() {
     problem_ = problem;
     callbacks_.on_problem("no usable credentials in " + path_ + ": " + problem);
   }
-  // Torn files are whole again in a moment; a missing directory is the watch's and the poll's matter.
+  // Torn files are whole again in a moment; a missing directory is the watch's and the poll's
+  // matter.
   schedule(retry_delay_);
   retry_delay_ = std::min(retry_delay_ * 2, last_retry);
 }

@@ -51,9 +51,9 @@ void Discovery::finished(Outcome<PingReply> outcome) {
     ask_after(interval);
   } else {
     if (outcome.error().message != problem_)
-      log::warn("cannot ask the Teleport Proxy for its settings; trying again",
-                {{"proxy_server", to_string(options_.address, 0)},
-                 {"cause", outcome.error().message}});
+      log::warn(
+          "cannot ask the Teleport Proxy for its settings; trying again",
+          {{"proxy_server", to_string(options_.address, 0)}, {"cause", outcome.error().message}});
     problem_ = outcome.error().message;
     ask_after(back_off_);
     back_off_ = std::min(back_off_ * 2, last_back_off);

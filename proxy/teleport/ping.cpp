@@ -28,7 +28,7 @@ using asio::ip::tcp;
 using boost::system::error_code;
 
 constexpr std::chrono::seconds total_deadline{10};
-constexpr std::size_t max_answer_bytes = 256 * 1024;
+constexpr std::size_t max_answer_bytes = 256UL * 1024;
 
 constexpr auto as_result = asio::as_tuple(asio::use_awaitable);
 
@@ -176,13 +176,14 @@ asio::awaitable<Outcome<PingReply>> exchange_in_time(PingOptions options) {
 
 void ping(asio::io_context& io, const PingOptions& options,
           std::function<void(Outcome<PingReply>)> done) {
-  asio::co_spawn(io, exchange_in_time(options),
-                 [done = std::move(done)](std::exception_ptr failure, Outcome<PingReply> reply) {
-                   if (failure)
-                     done(Failure{Code::internal, "ping failed unexpectedly"});
-                   else
-                     done(std::move(reply));
-                 });
+  asio::co_spawn(
+      io, exchange_in_time(options),
+      [done = std::move(done)](const std::exception_ptr& failure, Outcome<PingReply> reply) {
+        if (failure)
+          done(Failure{Code::internal, "ping failed unexpectedly"});
+        else
+          done(std::move(reply));
+      });
 }
 
 }  // namespace kubelane::teleport

@@ -38,8 +38,7 @@ bool same_addresses(const std::vector<link::SocketAddress>& left,
 bool same_target(const link::UpstreamTarget& left, const link::UpstreamTarget& right) {
   return left.host == right.host && left.port == right.port &&
          left.server_name == right.server_name && left.authority == right.authority &&
-         left.teleport_cluster == right.teleport_cluster &&
-         left.path_routing == right.path_routing;
+         left.teleport_cluster == right.teleport_cluster && left.path_routing == right.path_routing;
 }
 
 bool use_proxy_address() {
@@ -55,7 +54,7 @@ ServiceSource::ServiceSource(boost::asio::io_context& io, const Config& config,
       discovery_(discovery),
       publish_(std::move(publish)),
       directory_(io, service.credentials_path, config.timeouts.credentials_poll,
-                 {[this](tls::IdentityPtr identity, std::string kubeconfig) {
+                 {[this](tls::IdentityPtr identity, const std::string& kubeconfig) {
                     adopt(std::move(identity), kubeconfig);
                   },
                   [this](std::string problem) {
@@ -140,10 +139,10 @@ std::string ServiceSource::check_identity(system_clock::time_point now) const {
     return "the credentials in " + service_.credentials_path + " are valid only from " +
            utc(identity_->not_before) + ": check this machine's clock";
   const std::string& bound = identity_->kubernetes_cluster;
-  if (!bound.empty() &&
-      (service_.clusters.size() != 1 || service_.clusters.front().name != bound))
+  if (!bound.empty() && (service_.clusters.size() != 1 || service_.clusters.front().name != bound))
     return "the credentials in " + service_.credentials_path + " are for Kubernetes cluster \"" +
-           bound + "\" only, not for what this service names; correct kubernetes_cluster, or point "
+           bound +
+           "\" only, not for what this service names; correct kubernetes_cluster, or point "
            "credentials at a `kubernetes/v2` or `identity` output";
   return {};
 }
@@ -205,13 +204,12 @@ void ServiceSource::update() {
     if (addresses_.empty() && resolving_ && newest_ && newest_->problem.empty()) return;
     snapshot->addresses = addresses_;
     if (addresses_.empty())
-      snapshot->problem = dns_problem_.empty() ? "the Teleport Proxy's name " + target.host +
-                                                     " is being looked up"
-                                               : dns_problem_;
+      snapshot->problem = dns_problem_.empty()
+                              ? "the Teleport Proxy's name " + target.host + " is being looked up"
+                              : dns_problem_;
   }
   if (snapshot->problem.empty()) snapshot->identity = identity_;
-  if (newest_ && newest_->problem == snapshot->problem &&
-      newest_->identity == snapshot->identity &&
+  if (newest_ && newest_->problem == snapshot->problem && newest_->identity == snapshot->identity &&
       same_target(newest_->target, snapshot->target) &&
       same_addresses(newest_->addresses, snapshot->addresses))
     return;
@@ -223,8 +221,8 @@ void ServiceSource::update() {
     const bool underway = identity_ && (resolving_ || discovery_.problem().empty()) &&
                           addresses_.empty() && check_identity(now).empty();
     if (!underway && (!newest_ || newest_->problem != snapshot->problem))
-      log::warn("cluster not available", {{"service", service_.label()},
-                                          {"cause", snapshot->problem}});
+      log::warn("cluster not available",
+                {{"service", service_.label()}, {"cause", snapshot->problem}});
   } else if (newest_ && !was_usable) {
     log::info("cluster available",
               {{"service", service_.label()},

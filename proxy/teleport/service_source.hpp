@@ -1,14 +1,16 @@
-// One service's way upstream, kept current: credentials from its directory, the Proxy's address from
-// discovery (or tbot's kubeconfig while the Proxy is silent), DNS. Publishes immutable snapshots.
+// One service's way upstream, kept current: credentials from its directory, the Proxy's address
+// from discovery (or tbot's kubeconfig while the Proxy is silent), DNS. Publishes immutable
+// snapshots.
 #pragma once
 
-#include <boost/asio/io_context.hpp>
-#include <boost/asio/ip/tcp.hpp>
-#include <boost/asio/steady_timer.hpp>
 #include <chrono>
 #include <functional>
 #include <optional>
 #include <string>
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/steady_timer.hpp>
 
 #include "config/config.hpp"
 #include "proxy/link/upstream_snapshot.hpp"

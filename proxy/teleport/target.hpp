@@ -25,7 +25,7 @@ struct PingReply {
   std::string server_version;
   bool tls_routing = false;
   bool kube_enabled = true;
-  std::string web_public_addr;   // proxy.ssh.public_addr: the web address, whatever its name says
+  std::string web_public_addr;  // proxy.ssh.public_addr: the web address, whatever its name says
   std::string kube_public_addr;
   std::string kube_listen_addr;
 };
@@ -35,8 +35,8 @@ Outcome<PingReply> parse_ping(std::string_view body);
 // (DP 0.1); pre-releases of 17.2.7 itself are older than it.
 bool supports_path_routing(std::string_view server_version);
 
-// tls-server-name of TLS routing: kube-teleport-proxy-alpn.<host>, or .teleport.cluster.local for an
-// empty host, localhost and IP literals.
+// tls-server-name of TLS routing: kube-teleport-proxy-alpn.<host>, or .teleport.cluster.local for
+// an empty host, localhost and IP literals.
 std::string kube_server_name(std::string_view host);
 
 // The kube address in tbot's order: TLS routing, kube public address, kube listen port.

@@ -14,6 +14,7 @@ using support::TlsClient;
 
 class Renewal : public support::KubelaneFixture {
  protected:
+  Renewal() { proxy_protocol = "http1"; }  // connections are told apart
   std::filesystem::path credentials_of(const std::string& cluster) const {
     return directory() / ("credentials-" + cluster);
   }
