@@ -39,7 +39,7 @@ class App {
     bool tls = true;
     std::vector<std::size_t> services;
     bool shared = false;
-    std::unique_ptr<runtime::Acceptor> acceptor;
+    tls::UniqueFd socket;  // until a worker accepts from it
   };
   // One service's state on the control side.
   struct ServiceState {
@@ -56,7 +56,6 @@ class App {
                                             const tls::LeafPem& leaf) const;
   void start_workers();
   void start_sources();
-  void hand_over(std::size_t endpoint, tls::UniqueFd fd);
   void published(std::size_t service, const link::UpstreamSnapshotPtr& snapshot);
   bool write_kubeconfig(std::size_t service);
   std::string server_url(std::size_t service, const std::string& cluster) const;

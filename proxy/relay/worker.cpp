@@ -6,10 +6,17 @@
 #include "proxy/relay/local_http1.hpp"
 
 namespace kubelane::relay {
+namespace {
 
-Worker::Worker(const Config& config, WorkerReports reports)
+constexpr std::size_t refusable_connections = 64;  // over the limit, to be told so
+
+}  // namespace
+
+Worker::Worker(const Config& config, WorkerReports reports,
+               const std::vector<std::unique_ptr<Worker>>& group)
     : config_(config),
       reports_(std::move(reports)),
+      group_(group),
       buffers_(config.limits.buffer_memory_bytes / std::max(1u, config.workers)),
       random_(std::random_device{}()) {
   for (const Service& service : config.services)
@@ -40,20 +47,46 @@ void Worker::adopt(std::size_t service, link::UpstreamSnapshotPtr snapshot) {
   });
 }
 
-void Worker::add_connection(tls::UniqueFd fd, std::size_t listener, bool refuse) {
-  connection_count_.fetch_add(1, std::memory_order_relaxed);
+void Worker::accept_from(tls::UniqueFd socket, std::size_t listener) {
   // std::function wants copyable captures: the descriptor is owned again on the other side.
-  loop_.post([this, raw = fd.release(), listener, refuse] {
-    LocalHttp1::serve(*this, tls::UniqueFd(raw), listener, refuse);
+  loop_.post([this, raw = socket.release(), listener] {
+    acceptors_.push_back(std::make_unique<runtime::Acceptor>(
+        loop_, tls::UniqueFd(raw),
+        [this, listener](tls::UniqueFd fd) { place(std::move(fd), listener); }));
+  });
+}
+
+// The worker with the fewest connections gets it, the first of several: it has the warm upstream
+// connections, and it is mostly this one, which costs no hand-over.
+void Worker::place(tls::UniqueFd fd, std::size_t listener) {
+  Worker* chosen = group_.front().get();
+  std::size_t total = 1;
+  for (const auto& worker : group_) {
+    total += worker->connections();
+    if (worker->connections() < chosen->connections()) chosen = worker.get();
+  }
+  // Others may be through with their drain already.
+  if (phase_ != Phase::serving) chosen = this;
+  const std::size_t limit = config_.limits.max_connections;
+  if (total > limit + refusable_connections) return;
+  const bool refuse = total > limit;
+  ++chosen->connection_count_;
+  if (chosen == this) {
+    LocalHttp1::serve(*this, std::move(fd), listener, refuse);
+    return;
+  }
+  chosen->loop_.post([chosen, raw = fd.release(), listener, refuse] {
+    LocalHttp1::serve(*chosen, tls::UniqueFd(raw), listener, refuse);
   });
 }
 
 void Worker::drain(std::function<void()> then) {
   loop_.post([this, then = std::move(then)]() mutable {
     phase_ = Phase::draining;
+    for (const auto& acceptor : acceptors_) acceptor->close();
     drained_ = std::move(then);
     for (LocalHttp1* connection : local_connections_) connection->wake();
-    if (local_connections_.empty()) std::exchange(drained_, nullptr)();
+    if (connections() == 0) std::exchange(drained_, nullptr)();
   });
 }
 
@@ -75,8 +108,8 @@ void Worker::connection_gone(LocalHttp1& connection) {
   local_connections_[connection.index_in_worker_] = last;
   last->index_in_worker_ = connection.index_in_worker_;
   local_connections_.pop_back();
-  connection_count_.fetch_sub(1, std::memory_order_relaxed);
-  if (local_connections_.empty() && drained_) std::exchange(drained_, nullptr)();
+  --connection_count_;
+  if (drained_ && connections() == 0) std::exchange(drained_, nullptr)();
 }
 
 }  // namespace kubelane::relay

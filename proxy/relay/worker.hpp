@@ -16,6 +16,7 @@
 #include "proxy/link/upstream_snapshot.hpp"
 #include "proxy/relay/listener.hpp"
 #include "proxy/relay/upstream_pool.hpp"
+#include "proxy/runtime/acceptor.hpp"
 #include "proxy/runtime/buffer.hpp"
 #include "proxy/runtime/event_loop.hpp"
 #include "tls/write_batch.hpp"
@@ -33,23 +34,25 @@ struct WorkerReports {
 // Owns: its thread, loop, buffers, pools and, through their coroutines, its connections.
 class Worker {
  public:
-  Worker(const Config& config, WorkerReports reports);
+  // `group`: all workers, complete before the first accept_from(); this one among them.
+  Worker(const Config& config, WorkerReports reports,
+         const std::vector<std::unique_ptr<Worker>>& group);
   ~Worker();
 
   // From the control thread.
   void start();
   void set_listener(std::size_t index, ListenerPtr listener);
   void adopt(std::size_t service, link::UpstreamSnapshotPtr snapshot);
-  // Takes an accepted, non-blocking socket. `refuse`: over the connection limit, answer 429.
-  void add_connection(tls::UniqueFd fd, std::size_t listener, bool refuse);
-  // Finish what is running: no new requests, watches end at event boundaries. `then` runs on the
-  // worker's thread when the last connection is gone.
+  // Accepts that listener's connections, for the whole group, until drain(). For one of the workers.
+  void accept_from(tls::UniqueFd socket, std::size_t listener);
+  // Finish what is running: no new connections and requests, watches end at event boundaries.
+  // `then` runs on the worker's thread when the last connection is gone.
   void drain(std::function<void()> then);
   // Tunnels and whatever is left end now: properly where possible.
   void end_all();
   void stop_and_join();
-  // Connections handed over and not yet gone. The one value that two threads see (relaxed).
-  std::size_t connections() const noexcept { return connection_count_.load(std::memory_order_relaxed); }
+  // Connections given to it and not yet gone. The one value that threads share.
+  std::size_t connections() const noexcept { return connection_count_.load(); }
 
  private:
   friend class LocalHttp1;
@@ -57,14 +60,17 @@ class Worker {
   friend class Tunnel;
   enum class Phase : std::uint8_t { serving, draining, ending };
 
+  void place(tls::UniqueFd fd, std::size_t listener);
   void connection_gone(LocalHttp1& connection);
 
   const Config& config_;
   WorkerReports reports_;
+  const std::vector<std::unique_ptr<Worker>>& group_;
   runtime::EventLoop loop_;
   tls::WriteBatch batch_;
   runtime::BufferPool buffers_;
   std::vector<ListenerPtr> listeners_;
+  std::vector<std::unique_ptr<runtime::Acceptor>> acceptors_;
   std::vector<std::unique_ptr<UpstreamPool>> upstreams_;  // by service
   std::vector<LocalHttp1*> local_connections_;            // each knows its index
   std::function<void()> drained_;
