@@ -1,5 +1,7 @@
 #include "proxy/relay/local_http1.hpp"
 
+#include <algorithm>
+
 #include "proxy/http/status.hpp"
 #include "proxy/observe/log.hpp"
 #include "proxy/relay/exchange.hpp"
@@ -13,6 +15,7 @@ using Kind = tls::Step::Kind;
 
 constexpr std::size_t linger_bytes = 256 * 1024;
 constexpr std::chrono::seconds linger_time{1};
+constexpr std::chrono::milliseconds ticket_patience{100};
 constexpr unsigned max_rejected_tokens = 3;
 
 http::HeadLimits head_limits(const Config& config) {
@@ -153,8 +156,15 @@ runtime::Task<bool> LocalHttp1::read_head() {
       if (begun) co_await end_properly(false);
       co_return false;
     }
+    if (!stream.holds()) {
+      in_time = co_await readiness_.wait(deadline);
+      continue;
+    }
+    // The ticket waits a moment for the first answer, to leave in its send.
+    in_time = co_await readiness_.wait(std::min(deadline, worker_.loop_.now() + ticket_patience));
+    if (in_time) continue;
     stream.send_held();
-    in_time = co_await readiness_.wait(deadline);
+    in_time = worker_.loop_.now() < deadline;
   }
 }
 
