@@ -140,13 +140,14 @@ int start(const OSSL_CORE_HANDLE*, const OSSL_DISPATCH*, const OSSL_DISPATCH** o
 
 const char* key_schedule_properties() {
   // Loaded for good. The default provider stays, which any other way of loading would end.
-  static const bool loaded = [] {
-    const bool good = OSSL_PROVIDER_add_builtin(nullptr, provider_name, start) == 1 &&
-                      OSSL_PROVIDER_try_load(nullptr, provider_name, 1) != nullptr;
+  static const OSSL_PROVIDER* const provider = [] {
+    const bool added = OSSL_PROVIDER_add_builtin(nullptr, provider_name, start) == 1;
+    OSSL_PROVIDER* const loaded =
+        added ? OSSL_PROVIDER_try_load(nullptr, provider_name, 1) : nullptr;
     drain_errors();
-    return good;
+    return loaded;
   }();
-  return loaded ? "?provider=kubelane" : nullptr;
+  return provider != nullptr ? "?provider=kubelane" : nullptr;
 }
 
 }  // namespace kubelane::tls
