@@ -33,7 +33,7 @@ constexpr hours certificate_check{1};
 constexpr hours certificate_renew_before{30 * 24};
 constexpr seconds kubeconfig_retry{5};
 constexpr seconds settling_time{2};
-constexpr seconds last_moments{1};                 // after the drain deadline, for proper endings
+constexpr seconds last_moments{1};  // after the drain deadline, for proper endings
 
 // Secrets must not reach a core file; many clients need many descriptors; one heap is enough for
 // threads that hardly allocate.

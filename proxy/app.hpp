@@ -2,12 +2,13 @@
 // Runs on the control thread; data threads are the workers.
 #pragma once
 
-#include <boost/asio/io_context.hpp>
-#include <boost/asio/signal_set.hpp>
-#include <boost/asio/steady_timer.hpp>
 #include <memory>
 #include <string>
 #include <vector>
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <boost/asio/steady_timer.hpp>
 
 #include "config/config.hpp"
 #include "config/result.hpp"
@@ -74,7 +75,7 @@ class App {
   boost::asio::steady_timer drain_timer_;
   boost::asio::steady_timer memory_timer_;
   tls::LocalTrust trust_;
-  tls::LeafPem client_leaf_;  // for local_auth: mtls
+  tls::LeafPem client_leaf_;                                 // for local_auth: mtls
   std::chrono::system_clock::time_point certificate_end_{};  // of the local server certificate
   std::vector<Endpoint> endpoints_;
   std::vector<std::unique_ptr<relay::Worker>> workers_;

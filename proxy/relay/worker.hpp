@@ -43,7 +43,8 @@ class Worker {
   void start();
   void set_listener(std::size_t index, ListenerPtr listener);
   void adopt(std::size_t service, link::UpstreamSnapshotPtr snapshot);
-  // Accepts that listener's connections, for the whole group, until drain(). For one of the workers.
+  // Accepts that listener's connections, for the whole group, until drain(). For one of the
+  // workers.
   void accept_from(tls::UniqueFd socket, std::size_t listener);
   // Finish what is running: no new connections and requests, watches end at event boundaries.
   // `then` runs on the worker's thread when the last connection is gone.

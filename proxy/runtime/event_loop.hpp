@@ -73,8 +73,8 @@ class EventLoop {
   bool add(int fd, Watch& watch) noexcept;
   void forget(const Watch& watch) noexcept;
 
-  // For a listening socket: level-triggered, so there is news as long as connections wait. Ends with
-  // remove(), which forgets the watch.
+  // For a listening socket: level-triggered, so there is news as long as connections wait. Ends
+  // with remove(), which forgets the watch.
   bool add_listening(int fd, Watch& watch) noexcept;
   void remove(int fd, const Watch& watch) noexcept;
 

@@ -1,7 +1,8 @@
 // What the local side refuses, and how: every refusal is a Kubernetes Status with the right code.
-#include <boost/json.hpp>
 #include <string>
 #include <vector>
+
+#include <boost/json.hpp>
 
 #include "tests/support/kubelane_fixture.hpp"
 
@@ -45,8 +46,7 @@ TEST_F(LocalGuards, wrong_tokens_are_unauthorized) {
   for (const std::string& wrong :
        {std::string(), std::string("Authorization: Bearer x\r\n"),
         "Authorization: Bearer " + endpoint().token + "x\r\n",
-        "Authorization: Basic " + endpoint().token + "\r\n",
-        token() + token()}) {
+        "Authorization: Basic " + endpoint().token + "\r\n", token() + token()}) {
     const Response response = raw(line(host() + wrong));
     EXPECT_EQ(response.status, 401) << wrong;
     EXPECT_EQ(status_of(response).at("reason"), "Unauthorized");
@@ -68,8 +68,8 @@ TEST_F(LocalGuards, three_wrong_tokens_end_the_connection) {
 TEST_F(LocalGuards, a_foreign_host_is_refused_as_dns_rebinding) {
   more_yaml = "allowed_hosts: [kube.internal]\n";
   ASSERT_NO_FATAL_FAILURE(start());
-  for (const char* foreign : {"evil.example", "evil.example:7443", "127.0.0.1.evil.example",
-                              "[::2]:1", "10.0.0.1"}) {
+  for (const char* foreign :
+       {"evil.example", "evil.example:7443", "127.0.0.1.evil.example", "[::2]:1", "10.0.0.1"}) {
     const Response response = raw(line("Host: " + std::string(foreign) + "\r\n" + token()));
     EXPECT_EQ(response.status, 403) << foreign;
     EXPECT_EQ(status_of(response).at("reason"), "Forbidden");
@@ -166,8 +166,9 @@ TEST_F(LocalGuards, smuggling_attempts_do_not_pass) {
     EXPECT_EQ(status_of(response).at("reason"), "BadRequest");
   }
   // Chunk framing is known to be bad only once the head has gone: no answer of the Proxy's counts.
-  for (const char* chunks : {"0x3\r\nabc\r\n0\r\n\r\n", "3\nabc\r\n0\r\n\r\n", "3\r\nabcd\r\n0\r\n\r\n",
-                             "3;a\nb\r\nabc\r\n0\r\n\r\n", "-3\r\nabc\r\n0\r\n\r\n"})
+  for (const char* chunks :
+       {"0x3\r\nabc\r\n0\r\n\r\n", "3\nabc\r\n0\r\n\r\n", "3\r\nabcd\r\n0\r\n\r\n",
+        "3;a\nb\r\nabc\r\n0\r\n\r\n", "-3\r\nabc\r\n0\r\n\r\n"})
     EXPECT_EQ(raw(post + "Transfer-Encoding: chunked\r\n\r\n" + chunks).status, 400) << chunks;
   const auto seen = proxy().seen();
   EXPECT_EQ(seen.last_request("/admin"), nullptr);
