@@ -33,8 +33,7 @@ constexpr hours certificate_check{1};
 constexpr hours certificate_renew_before{30 * 24};
 constexpr seconds kubeconfig_retry{5};
 constexpr seconds settling_time{2};
-constexpr seconds last_moments{1};                 // after the drain deadline, for proper endings
-constexpr std::size_t refusable_connections = 64;  // over the limit, to be told so
+constexpr seconds last_moments{1};  // after the drain deadline, for proper endings
 
 // Secrets must not reach a core file; many clients need many descriptors; one heap is enough for
 // threads that hardly allocate.
@@ -113,19 +112,18 @@ Outcome<void> App::start() {
     if (!leaf) return leaf.error();
     client_leaf_ = std::move(*leaf);
   }
-  for (std::size_t i = 0; i < endpoints_.size(); ++i) {
-    Endpoint& endpoint = endpoints_[i];
-    endpoint.acceptor = std::make_unique<runtime::Acceptor>(
-        io_, [this, i](tls::UniqueFd fd) { hand_over(i, std::move(fd)); });
-    if (Outcome<void> bound = endpoint.acceptor->listen(endpoint.address); !bound)
-      return bound.error();
-    endpoint.address.port = endpoint.acceptor->port();
+  for (Endpoint& endpoint : endpoints_) {
+    Outcome<runtime::ListeningSocket> listening = runtime::listen_on(endpoint.address);
+    if (!listening) return listening.error();
+    endpoint.socket = std::move(listening->fd);
+    endpoint.address.port = listening->port;
   }
   start_workers();
   if (Outcome<void> made = publish_listeners(); !made) return made.error();
   start_sources();
-  for (Endpoint& endpoint : endpoints_) {
-    endpoint.acceptor->start();
+  for (std::size_t i = 0; i < endpoints_.size(); ++i) {
+    Endpoint& endpoint = endpoints_[i];
+    workers_.front()->accept_from(std::move(endpoint.socket), i);
     log::info("listening", {{"address", client_host(endpoint.address) + ":" +
                                             std::to_string(endpoint.address.port)},
                             {"tls", endpoint.tls ? "true" : "false"}});
@@ -215,7 +213,7 @@ void App::start_workers() {
     boost::asio::post(io_, [this, service, http2] { protocol_seen(service, http2); });
   };
   for (unsigned i = 0; i < config_.workers; ++i) {
-    workers_.push_back(std::make_unique<relay::Worker>(config_, reports, i == 0));
+    workers_.push_back(std::make_unique<relay::Worker>(config_, reports, workers_, i == 0));
     workers_.back()->start();
   }
 }
@@ -242,19 +240,6 @@ void App::start_sources() {
   }
   discovery_->start();
   for (ServiceState& state : services_) state.source->start();
-}
-
-// The worker with the fewest connections gets it.
-void App::hand_over(std::size_t endpoint, tls::UniqueFd fd) {
-  std::size_t total = 0;
-  relay::Worker* idlest = workers_.front().get();
-  for (const auto& worker : workers_) {
-    const std::size_t count = worker->connections();
-    total += count;
-    if (count < idlest->connections()) idlest = worker.get();
-  }
-  if (total >= config_.limits.max_connections + refusable_connections) return;
-  idlest->add_connection(std::move(fd), endpoint, total >= config_.limits.max_connections);
 }
 
 void App::published(std::size_t service, const link::UpstreamSnapshotPtr& snapshot) {
@@ -391,15 +376,8 @@ void App::await_signal() {
 
 void App::drain() {
   draining_ = true;
-  for (Endpoint& endpoint : endpoints_) endpoint.acceptor->close();
-  undrained_workers_ = workers_.size();
-  for (const auto& worker : workers_) {
-    worker->drain([this] {
-      boost::asio::post(io_, [this] {
-        if (--undrained_workers_ == 0) finish(0);
-      });
-    });
-  }
+  // Only then: a connection must not come to a worker that is through with its drain.
+  workers_.front()->stop_accepting([this] { boost::asio::post(io_, [this] { drain_workers(); }); });
   drain_timer_.expires_after(config_.timeouts.drain);
   drain_timer_.async_wait([this](boost::system::error_code error) {
     if (error) return;
@@ -410,6 +388,17 @@ void App::drain() {
       if (!cancelled) finish(0);
     });
   });
+}
+
+void App::drain_workers() {
+  undrained_workers_ = workers_.size();
+  for (const auto& worker : workers_) {
+    worker->drain([this] {
+      boost::asio::post(io_, [this] {
+        if (--undrained_workers_ == 0) finish(0);
+      });
+    });
+  }
 }
 
 void App::finish(int exit_code) {

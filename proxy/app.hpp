@@ -41,7 +41,7 @@ class App {
     bool tls = true;
     std::vector<std::size_t> services;
     bool shared = false;
-    std::unique_ptr<runtime::Acceptor> acceptor;
+    tls::UniqueFd socket;  // until a worker accepts from it
   };
   // One service's state on the control side.
   struct ServiceState {
@@ -60,7 +60,6 @@ class App {
   void start_workers();
   void start_sources();
   void protocol_seen(std::size_t service, bool http2);
-  void hand_over(std::size_t endpoint, tls::UniqueFd fd);
   void published(std::size_t service, const link::UpstreamSnapshotPtr& snapshot);
   bool write_kubeconfig(std::size_t service);
   std::string server_url(std::size_t service, const std::string& cluster) const;
@@ -69,6 +68,7 @@ class App {
   void renew_certificate_later();
   void await_signal();
   void drain();
+  void drain_workers();
   void finish(int exit_code);
 
   Config config_;

@@ -16,6 +16,7 @@ using Kind = tls::Step::Kind;
 
 constexpr std::size_t linger_bytes = 256UL * 1024;
 constexpr std::chrono::seconds linger_time{1};
+constexpr std::chrono::milliseconds ticket_patience{100};
 constexpr unsigned max_rejected_tokens = 3;
 
 http::HeadLimits head_limits(const Config& config) {
@@ -125,8 +126,15 @@ runtime::Task<bool> LocalHttp1::read_head() {
       if (begun) co_await end_properly(false);
       co_return false;
     }
+    if (!stream.holds()) {
+      in_time = co_await readiness_.wait(deadline);
+      continue;
+    }
+    // The ticket waits a moment for the first answer, to leave in its send.
+    in_time = co_await readiness_.wait(std::min(deadline, worker_.loop_.now() + ticket_patience));
+    if (in_time) continue;
     stream.send_held();
-    in_time = co_await readiness_.wait(deadline);
+    in_time = worker_.loop_.now() < deadline;
   }
 }
 

@@ -6,10 +6,17 @@
 #include "proxy/relay/local_connection.hpp"
 
 namespace kubelane::relay {
+namespace {
 
-Worker::Worker(const Config& config, WorkerReports reports, bool scout)
+constexpr std::size_t refusable_connections = 64;  // over the limit, to be told so
+
+}  // namespace
+
+Worker::Worker(const Config& config, WorkerReports reports,
+               const std::vector<std::unique_ptr<Worker>>& group, bool scout)
     : config_(config),
       reports_(std::move(reports)),
+      group_(group),
       buffers_(config.limits.buffer_memory_bytes / std::max(1u, config.workers)),
       random_(std::random_device{}()) {
   for (std::size_t i = 0; i < config.services.size(); ++i) {
@@ -68,11 +75,42 @@ void Worker::wake_all() {
   for (LocalConnection* connection : local_connections_) connection->wake();
 }
 
-void Worker::add_connection(tls::UniqueFd fd, std::size_t listener, bool refuse) {
-  connection_count_.fetch_add(1, std::memory_order_relaxed);
+void Worker::accept_from(tls::UniqueFd socket, std::size_t listener) {
   // std::function wants copyable captures: the descriptor is owned again on the other side.
-  loop_.post([this, raw = fd.release(), listener, refuse] {
-    LocalConnection::serve(*this, tls::UniqueFd(raw), listener, refuse);
+  loop_.post([this, raw = socket.release(), listener] {
+    acceptors_.push_back(std::make_unique<runtime::Acceptor>(
+        loop_, tls::UniqueFd(raw),
+        [this, listener](tls::UniqueFd fd) { place(std::move(fd), listener); }));
+  });
+}
+
+void Worker::stop_accepting(std::function<void()> then) {
+  loop_.post([this, then = std::move(then)] {
+    for (const auto& acceptor : acceptors_) acceptor->close();
+    then();
+  });
+}
+
+// The worker with the fewest connections gets it, the first of several: it has the warm upstream
+// connections, and it is mostly this one, which costs no hand-over.
+void Worker::place(tls::UniqueFd fd, std::size_t listener) {
+  Worker* chosen = group_.front().get();
+  std::size_t total = 1;
+  for (const auto& worker : group_) {
+    const std::size_t count = worker->connections();
+    total += count;
+    if (count < chosen->connections()) chosen = worker.get();
+  }
+  const std::size_t limit = config_.limits.max_connections;
+  if (total > limit + refusable_connections) return;
+  const bool refuse = total > limit;
+  chosen->connection_count_.fetch_add(1, std::memory_order_relaxed);
+  if (chosen == this) {
+    LocalConnection::serve(*this, std::move(fd), listener, refuse);
+    return;
+  }
+  chosen->loop_.post([chosen, raw = fd.release(), listener, refuse] {
+    LocalConnection::serve(*chosen, tls::UniqueFd(raw), listener, refuse);
   });
 }
 
@@ -112,7 +150,7 @@ void Worker::connection_gone(LocalConnection& connection) {
 }
 
 void Worker::look_at_drain() {
-  if (!drained_ || !local_connections_.empty()) return;
+  if (!drained_ || connections() != 0) return;
   bool links = false;
   for (const auto& upstream : h2_upstreams_) links = upstream->end_links() || links;
   if (!links) std::exchange(drained_, nullptr)();

@@ -18,6 +18,7 @@
 #include "proxy/relay/h2_upstream.hpp"
 #include "proxy/relay/listener.hpp"
 #include "proxy/relay/upstream_pool.hpp"
+#include "proxy/runtime/acceptor.hpp"
 #include "proxy/runtime/buffer.hpp"
 #include "proxy/runtime/event_loop.hpp"
 #include "tls/write_batch.hpp"
@@ -37,8 +38,10 @@ struct WorkerReports {
 // Owns: its thread, loop, buffers, pools and, through their coroutines, its connections.
 class Worker {
  public:
+  // `group`: all workers, complete before the first accept_from(); this one among them.
   // `scout`: finds out which protocol the Proxy speaks as soon as there are credentials.
-  Worker(const Config& config, WorkerReports reports, bool scout);
+  Worker(const Config& config, WorkerReports reports,
+         const std::vector<std::unique_ptr<Worker>>& group, bool scout);
   ~Worker();
 
   // From the control thread.
@@ -46,15 +49,18 @@ class Worker {
   void set_listener(std::size_t index, ListenerPtr listener);
   void adopt(std::size_t service, link::UpstreamSnapshotPtr snapshot);
   void protocol_seen(std::size_t service, bool http2);
-  // Takes an accepted, non-blocking socket. `refuse`: over the connection limit, answer 429.
-  void add_connection(tls::UniqueFd fd, std::size_t listener, bool refuse);
+  // Accepts that listener's connections, for the whole group. For one of the workers.
+  void accept_from(tls::UniqueFd socket, std::size_t listener);
+  // No new connections; those that the kernel has accepted are still placed. `then` runs on the
+  // worker's thread, after which nothing is handed to another worker any more.
+  void stop_accepting(std::function<void()> then);
   // Finish what is running: no new requests, watches end at event boundaries. `then` runs on the
   // worker's thread when the last connection is gone.
   void drain(std::function<void()> then);
   // Tunnels and whatever is left end now: properly where possible.
   void end_all();
   void stop_and_join();
-  // Connections handed over and not yet gone. The one value that two threads see (relaxed).
+  // Connections given to it and not yet gone. The one value that threads share (relaxed).
   std::size_t connections() const noexcept {
     return connection_count_.load(std::memory_order_relaxed);
   }
@@ -70,6 +76,7 @@ class Worker {
   friend class Tunnel;
   enum class Phase : std::uint8_t { serving, draining, ending };
 
+  void place(tls::UniqueFd fd, std::size_t listener);
   void connection_gone(LocalConnection& connection);
   // Tells who waits for the drain once connections are gone, the local ones first.
   void look_at_drain();
@@ -81,10 +88,12 @@ class Worker {
 
   const Config& config_;
   WorkerReports reports_;
+  const std::vector<std::unique_ptr<Worker>>& group_;
   runtime::EventLoop loop_;
   tls::WriteBatch batch_;
   runtime::BufferPool buffers_;
   std::vector<ListenerPtr> listeners_;
+  std::vector<std::unique_ptr<runtime::Acceptor>> acceptors_;
   std::vector<std::unique_ptr<UpstreamPool>> upstreams_;   // by service
   std::vector<std::unique_ptr<H2Upstream>> h2_upstreams_;  // by service
   std::vector<LocalConnection*> local_connections_;        // each knows its index

@@ -3,6 +3,7 @@
 #include <cerrno>
 #include <chrono>
 #include <cstring>
+#include <string>
 #include <system_error>
 #include <utility>
 
@@ -56,10 +57,7 @@ socklen_t fill(const ListenAddress& address, sockaddr_storage& storage) {
 
 }  // namespace
 
-Acceptor::Acceptor(boost::asio::io_context& io, HandOver hand_over)
-    : socket_(io), pause_(io), hand_over_(std::move(hand_over)) {}
-
-Outcome<void> Acceptor::listen(const ListenAddress& address) {
+Outcome<ListeningSocket> listen_on(const ListenAddress& address) {
   const std::string where = address.host + ":" + std::to_string(address.port);
   const auto failed = [&where](int error) {
     std::string remedy;
@@ -73,55 +71,64 @@ Outcome<void> Acceptor::listen(const ListenAddress& address) {
   sockaddr_storage storage{};
   socklen_t length = fill(address, storage);
   if (length == 0) return failed(EADDRNOTAVAIL);
-  tls::UniqueFd fd(
+  ListeningSocket made;
+  made.fd = tls::UniqueFd(
       ::socket(storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_TCP));
-  if (!fd) return failed(errno);
-  set_socket_options(fd.get(), is_loopback(storage));
-  if (::bind(fd.get(), reinterpret_cast<const sockaddr*>(&storage), length) != 0 ||
-      ::listen(fd.get(), SOMAXCONN) != 0)
+  const int fd = made.fd.get();
+  if (fd < 0) return failed(errno);
+  set_socket_options(fd, is_loopback(storage));
+  if (::bind(fd, reinterpret_cast<const sockaddr*>(&storage), length) != 0 ||
+      ::listen(fd, SOMAXCONN) != 0)
     return failed(errno);
   length = sizeof storage;
-  ::getsockname(fd.get(), reinterpret_cast<sockaddr*>(&storage), &length);
-  port_ = ntohs(storage.ss_family == AF_INET
-                    ? reinterpret_cast<const sockaddr_in*>(&storage)->sin_port
-                    : reinterpret_cast<const sockaddr_in6*>(&storage)->sin6_port);
-  socket_.assign(fd.release());
-  return {};
+  ::getsockname(fd, reinterpret_cast<sockaddr*>(&storage), &length);
+  made.port = ntohs(storage.ss_family == AF_INET
+                        ? reinterpret_cast<const sockaddr_in*>(&storage)->sin_port
+                        : reinterpret_cast<const sockaddr_in6*>(&storage)->sin6_port);
+  return made;
 }
 
-void Acceptor::start() { wait(); }
-
-void Acceptor::close() {
-  if (!socket_.is_open()) return;
-  accept_queued();
-  pause_.cancel();
-  socket_.close();
+Acceptor::Acceptor(EventLoop& loop, tls::UniqueFd socket, HandOver hand_over)
+    : loop_(loop), socket_(std::move(socket)), hand_over_(std::move(hand_over)), pause_(*this) {
+  watch_.socket = &state_;
+  watch_.sink = this;
+  start();
 }
 
-void Acceptor::wait() {
-  socket_.async_wait(boost::asio::posix::descriptor_base::wait_read,
-                     [this](boost::system::error_code error) {
-                       if (error || !socket_.is_open()) return;
-                       if (accept_queued()) {
-                         wait();
-                         return;
-                       }
-                       pause_.expires_after(descriptor_pause);
-                       pause_.async_wait([this](boost::system::error_code cancelled) {
-                         if (!cancelled) wait();
-                       });
-                     });
+Acceptor::~Acceptor() { stop(); }
+
+void Acceptor::close() noexcept {
+  pause_.clear();
+  while (socket_ && accept_one() == Accepted::one) {
+  }
+  stop();
+  socket_.reset();
 }
 
-// False: out of descriptors or memory, worth a pause.
-bool Acceptor::accept_queued() {
+void Acceptor::start() noexcept {
+  watching_ = loop_.add_listening(socket_.get(), watch_);
+  if (!watching_) loop_.deadlines().arm(pause_, loop_.now() + descriptor_pause);
+}
+
+void Acceptor::stop() noexcept {
+  if (watching_) loop_.remove(socket_.get(), watch_);
+  watching_ = false;
+}
+
+// The kernel tells again when there are more.
+void Acceptor::run() noexcept {
+  if (!socket_ || accept_one() != Accepted::exhausted) return;
+  stop();
+  loop_.deadlines().arm(pause_, loop_.now() + descriptor_pause);
+}
+
+Acceptor::Accepted Acceptor::accept_one() noexcept {
   for (;;) {
-    tls::UniqueFd fd(
-        ::accept4(socket_.native_handle(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+    tls::UniqueFd fd(::accept4(socket_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
     if (fd) {
       told_ = false;
       hand_over_(std::move(fd));
-      continue;
+      return Accepted::one;
     }
     switch (errno) {
       case EINTR:
@@ -135,9 +142,9 @@ bool Acceptor::accept_queued() {
           log::warn("cannot accept connections; trying again",
                     {{"cause", std::generic_category().message(errno)},
                      {"remedy", "raise the limit of open files (LimitNOFILE, ulimit -n)"}});
-        return false;
+        return Accepted::exhausted;
       default:
-        return true;
+        return Accepted::none;
     }
   }
 }

@@ -1,46 +1,61 @@
-// A listening socket on the control thread: accepts whatever is queued and hands each connection
-// on. Out of descriptors, it pauses instead of spinning.
+// Listening sockets: bound on the control thread, so that a wrong address is told at the start, and
+// accepted from in a worker's loop, because waking a thread to hand each connection to another one
+// cost a tenth of a TLS handshake.
 #pragma once
 
 #include <cstdint>
 #include <functional>
-#include <string>
-
-#include <boost/asio/io_context.hpp>
-#include <boost/asio/posix/stream_descriptor.hpp>
-#include <boost/asio/steady_timer.hpp>
 
 #include "config/config.hpp"
 #include "config/result.hpp"
+#include "proxy/runtime/event_loop.hpp"
 #include "tls/socket.hpp"
 
 namespace kubelane::runtime {
 
-// Owns: the listening socket. Thread: control.
-class Acceptor {
+struct ListeningSocket {
+  tls::UniqueFd fd;
+  std::uint16_t port = 0;
+};
+
+// Binds and listens. Failure: which address, why, what to do.
+Outcome<ListeningSocket> listen_on(const ListenAddress& address);
+
+// Owns: the listening socket. Takes one connection per round of the loop, because the first
+// step of a handshake is the longest thing a worker does, and running requests shall not wait for a
+// whole burst of them. Out of descriptors, it pauses instead of spinning.
+// Thread: its worker. Ends when destroyed, or close().
+class Acceptor final : public Runnable {
  public:
   using HandOver = std::function<void(tls::UniqueFd)>;
 
-  Acceptor(boost::asio::io_context& io, HandOver hand_over);
-  Acceptor(const Acceptor&) = delete;
-  Acceptor& operator=(const Acceptor&) = delete;
+  // Starts at once.
+  Acceptor(EventLoop& loop, tls::UniqueFd socket, HandOver hand_over);
+  ~Acceptor() override;
 
-  // Binds and listens. Failure: which address, why, what to do.
-  Outcome<void> listen(const ListenAddress& address);
-  void start();
   // Takes what the kernel has accepted already, then closes the socket.
-  void close();
-
-  std::uint16_t port() const noexcept { return port_; }
+  void close() noexcept;
 
  private:
-  void wait();
-  bool accept_queued();
+  enum class Accepted : std::uint8_t { one, none, exhausted };
+  struct Pause final : Deadline {
+    explicit Pause(Acceptor& acceptor) noexcept : owner(acceptor) {}
+    void on_deadline() noexcept override { owner.start(); }
+    Acceptor& owner;
+  };
 
-  boost::asio::posix::stream_descriptor socket_;
-  boost::asio::steady_timer pause_;
+  void start() noexcept;
+  void stop() noexcept;
+  void run() noexcept override;
+  Accepted accept_one() noexcept;
+
+  EventLoop& loop_;
+  tls::UniqueFd socket_;
   HandOver hand_over_;
-  std::uint16_t port_ = 0;
+  tls::SocketState state_;
+  Watch watch_;
+  Pause pause_;
+  bool watching_ = false;
   bool told_ = false;  // that there are no descriptors, since the last connection
 };
 

@@ -56,6 +56,18 @@ bool EventLoop::add(int fd, Watch& watch) noexcept {
   return ::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) == 0;
 }
 
+bool EventLoop::add_listening(int fd, Watch& watch) noexcept {
+  epoll_event event{};
+  event.events = EPOLLIN;
+  event.data.ptr = &watch;
+  return ::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) == 0;
+}
+
+void EventLoop::remove(int fd, const Watch& watch) noexcept {
+  ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd, nullptr);
+  forget(watch);
+}
+
 void EventLoop::forget(const Watch& watch) noexcept {
   for (int i = event_next_; i < event_count_; ++i) {
     epoll_event& event = events_[static_cast<std::size_t>(i)];
@@ -75,6 +87,7 @@ void EventLoop::post(std::function<void()> work) {
   {
     const std::lock_guard lock(mutex_);
     posted_.push_back(std::move(work));
+    if (posted_.size() > 1) return;  // woken already, and not here yet
   }
   const std::uint64_t one = 1;
   [[maybe_unused]] const ssize_t written = ::write(wake_.get(), &one, sizeof one);

@@ -3,7 +3,7 @@
 //
 // Why not io_context here: each Asio wait costs an epoll_ctl and the scheduler's locks, two per
 // request and side; the loop below waits with none (bench/README.md holds the measurement). Asio
-// runs the control thread: signals, timers, DNS, accept, file watches.
+// runs the control thread: signals, timers, DNS, file watches.
 #pragma once
 
 #include <array>
@@ -72,6 +72,11 @@ class EventLoop {
   // be fetched. False: errno tells.
   bool add(int fd, Watch& watch) noexcept;
   void forget(const Watch& watch) noexcept;
+
+  // For a listening socket: level-triggered, so there is news as long as connections wait. Ends
+  // with remove(), which forgets the watch.
+  bool add_listening(int fd, Watch& watch) noexcept;
+  void remove(int fd, const Watch& watch) noexcept;
 
   // Puts it at the end of the run list, once.
   void queue(Runnable& runnable) noexcept;

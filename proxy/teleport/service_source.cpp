@@ -84,21 +84,24 @@ void ServiceSource::adopt(tls::IdentityPtr identity, const std::string& kubeconf
   credential_problem_.clear();
   if (Outcome<link::UpstreamTarget> target = target_from_kubeconfig(kubeconfig))
     offline_target_ = std::move(*target);
-  if (!identity_ || identity_->fingerprint != identity->fingerprint) {
+  const bool fresh = !identity_ || identity_->fingerprint != identity->fingerprint;
+  if (fresh) {
     tls::SessionCache::enable(identity->context.get());
     identity_ = std::move(identity);
     warned_expiry_ = false;
-    log::info("new credentials", {{"service", service_.label()},
-                                  {"user", identity_->user},
-                                  {"teleport_cluster", identity_->teleport_cluster},
-                                  {"serial", identity_->serial},
-                                  {"expires", utc(identity_->not_after)}});
-    if (!identity_->pinned_ip.empty())
-      log::warn("these credentials are pinned to one source address and work from there only",
-                {{"service", service_.label()}, {"pinned_ip", identity_->pinned_ip}});
   }
   check_times();
   update();
+  if (!fresh) return;
+  // Said once the workers are told, so that whoever reads it finds them in use.
+  log::info("new credentials", {{"service", service_.label()},
+                                {"user", identity_->user},
+                                {"teleport_cluster", identity_->teleport_cluster},
+                                {"serial", identity_->serial},
+                                {"expires", utc(identity_->not_after)}});
+  if (!identity_->pinned_ip.empty())
+    log::warn("these credentials are pinned to one source address and work from there only",
+              {{"service", service_.label()}, {"pinned_ip", identity_->pinned_ip}});
 }
 
 // Wakes up when the certificate's time changes what can be served.

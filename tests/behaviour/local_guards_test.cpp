@@ -209,6 +209,16 @@ TEST_F(LocalGuards, mtls_mode_wants_the_certificate_from_the_kubeconfig) {
   EXPECT_FALSE(served(stranger));
 }
 
+TEST_F(LocalGuards, a_client_that_asks_nothing_gets_its_session_ticket_too) {
+  ASSERT_NO_FATAL_FAILURE(start());
+  TlsClient idle = connect();
+  EXPECT_TRUE(idle.readable());
+  EXPECT_FALSE(idle.ended(std::chrono::milliseconds(50)));  // takes the ticket in
+  EXPECT_EQ(SSL_SESSION_is_resumable(idle.session().get()), 1);
+  idle.write(request("GET", "/bytes/1"));
+  EXPECT_EQ(idle.read_response().status, 200);
+}
+
 TEST_F(LocalGuards, local_sessions_resume) {
   ASSERT_NO_FATAL_FAILURE(start());
   TlsClient first = connect();
