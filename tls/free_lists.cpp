@@ -83,21 +83,7 @@ constexpr bool recycles = true;
 [[maybe_unused]] void openssl_free(void* block, const char*, int) { pooled_free(block); }
 
 [[maybe_unused]] void* openssl_reallocate(void* block, std::size_t bytes, const char*, int) {
-  if (block == nullptr) return pooled_allocate(bytes);
-  if (bytes == 0) {
-    pooled_free(block);
-    return nullptr;
-  }
-  const Header* header = header_of(block);
-  const std::size_t room =
-      header->size_class == no_class ? header->bytes : class_bytes(header->size_class);
-  if (bytes <= room) return block;
-  void* const larger = pooled_allocate(bytes);
-  if (larger == nullptr) return nullptr;
-  std::memcpy(larger, block, room);
-  OPENSSL_cleanse(block, room);  // what moves may be a secret
-  pooled_free(block);
-  return larger;
+  return pooled_reallocate(block, bytes);
 }
 
 }  // namespace
@@ -118,6 +104,24 @@ void* pooled_allocate(std::size_t bytes) noexcept {
   header->size_class = size_class;
   header->bytes = static_cast<std::uint32_t>(room);
   return static_cast<char*>(memory) + sizeof(Header);
+}
+
+void* pooled_reallocate(void* block, std::size_t bytes) noexcept {
+  if (block == nullptr) return pooled_allocate(bytes);
+  if (bytes == 0) {
+    pooled_free(block);
+    return nullptr;
+  }
+  const Header* header = header_of(block);
+  const std::size_t room =
+      header->size_class == no_class ? header->bytes : class_bytes(header->size_class);
+  if (bytes <= room) return block;
+  void* const larger = pooled_allocate(bytes);
+  if (larger == nullptr) return nullptr;
+  std::memcpy(larger, block, room);
+  OPENSSL_cleanse(block, room);
+  pooled_free(block);
+  return larger;
 }
 
 void pooled_free(void* block) noexcept {

@@ -13,6 +13,8 @@ constexpr char lower(char c) noexcept {
 // `known` is lower case.
 bool equals_lower(std::string_view text, std::string_view known) noexcept {
   if (text.size() != known.size()) return false;
+  if (lower(text.front()) != known.front()) return false;
+  if (text == known) return true;  // most are: HTTP/2 demands it
   for (std::size_t i = 0; i < text.size(); ++i)
     if (lower(text[i]) != known[i]) return false;
   return true;

@@ -53,13 +53,29 @@ struct NvList {
   }
 };
 
+// nghttp2 copies the table, not what it points to.
+nghttp2_mem blocks_of(const H2Memory& memory) noexcept {
+  nghttp2_mem source{};
+  source.mem_user_data = const_cast<H2Memory*>(&memory);
+  source.malloc = [](std::size_t bytes, void* user) {
+    return static_cast<const H2Memory*>(user)->allocate(bytes);
+  };
+  source.free = [](void* block, void* user) { static_cast<const H2Memory*>(user)->free(block); };
+  source.calloc = [](std::size_t count, std::size_t bytes, void* user) {
+    void* const block = static_cast<const H2Memory*>(user)->allocate(count * bytes);
+    if (block != nullptr) std::memset(block, 0, count * bytes);
+    return block;
+  };
+  source.realloc = [](void* block, std::size_t bytes, void* user) {
+    return static_cast<const H2Memory*>(user)->reallocate(block, bytes);
+  };
+  return source;
+}
+
 }  // namespace
 
 struct H2Session::Callbacks {
   static H2Session& self(void* user) { return *static_cast<H2Session*>(user); }
-  static H2Stream* stream_of(nghttp2_session* session, std::int32_t id) {
-    return static_cast<H2Stream*>(nghttp2_session_get_stream_user_data(session, id));
-  }
 
   static int begin_frame(nghttp2_session* session, const nghttp2_frame_hd* hd, void* user) {
     H2Session& me = self(user);
@@ -118,21 +134,21 @@ struct H2Session::Callbacks {
     return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
   }
 
-  static int frame_received(nghttp2_session* session, const nghttp2_frame* frame, void* user) {
+  static int frame_received(nghttp2_session*, const nghttp2_frame* frame, void* user) {
     H2Session& me = self(user);
     const std::int32_t id = frame->hd.stream_id;
     const bool end = (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
     switch (frame->hd.type) {
       case NGHTTP2_HEADERS: {
         const H2Head head = me.end_block(end);
-        H2Stream* stream = stream_of(session, id);
+        H2Stream* stream = me.stream_of(id);
         if (frame->headers.cat == NGHTTP2_HCAT_REQUEST) {
           stream = me.owner_.on_request(id, head);
           if (stream == nullptr) {
             me.reset(id, H2Code::internal_error);
             return 0;
           }
-          nghttp2_session_set_stream_user_data(session, id, stream);
+          me.set_stream(id, stream);
         } else if (stream == nullptr) {
           return 0;
         } else if (me.role_ == Role::client && head.status != 0) {
@@ -148,7 +164,7 @@ struct H2Session::Callbacks {
       }
       case NGHTTP2_DATA:
         if (end)
-          if (H2Stream* const stream = stream_of(session, id)) stream->on_end();
+          if (H2Stream* const stream = me.stream_of(id)) stream->on_end();
         break;
       case NGHTTP2_SETTINGS:
         if ((frame->hd.flags & NGHTTP2_FLAG_ACK) == 0) {
@@ -169,9 +185,10 @@ struct H2Session::Callbacks {
   }
 
   static int data_chunk(nghttp2_session* session, std::uint8_t, std::int32_t id,
-                        const std::uint8_t* bytes, std::size_t length, void*) {
+                        const std::uint8_t* bytes, std::size_t length, void* user) {
+    H2Session& me = self(user);
     nghttp2_session_consume_connection(session, length);
-    if (H2Stream* const stream = stream_of(session, id)) {
+    if (H2Stream* const stream = me.stream_of(id)) {
       stream->on_data(view(bytes, length));
     } else {
       nghttp2_session_consume_stream(session, id, length);
@@ -179,26 +196,28 @@ struct H2Session::Callbacks {
     return 0;
   }
 
-  static int stream_closed(nghttp2_session* session, std::int32_t id, std::uint32_t code, void*) {
-    if (H2Stream* const stream = stream_of(session, id)) {
-      nghttp2_session_set_stream_user_data(session, id, nullptr);
+  static int stream_closed(nghttp2_session*, std::int32_t id, std::uint32_t code, void* user) {
+    H2Session& me = self(user);
+    if (H2Stream* const stream = me.stream_of(id)) {
+      me.set_stream(id, nullptr);
       stream->on_closed(static_cast<H2Code>(code));
     }
     return 0;
   }
 
-  static int frame_sent(nghttp2_session* session, const nghttp2_frame* frame, void*) {
+  static int frame_sent(nghttp2_session*, const nghttp2_frame* frame, void* user) {
+    H2Session& me = self(user);
     const bool ends = (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0 &&
                       (frame->hd.type == NGHTTP2_DATA || frame->hd.type == NGHTTP2_HEADERS);
     if (ends)
-      if (H2Stream* const stream = stream_of(session, frame->hd.stream_id)) stream->on_sent();
+      if (H2Stream* const stream = me.stream_of(frame->hd.stream_id)) stream->on_sent();
     return 0;
   }
 
   static ssize_t read(nghttp2_session* session, std::int32_t id, std::uint8_t*, std::size_t length,
                       std::uint32_t* flags, nghttp2_data_source*, void* user) {
     H2Session& me = self(user);
-    H2Stream* const stream = stream_of(session, id);
+    H2Stream* const stream = me.stream_of(id);
     if (stream == nullptr) {
       nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, id, NGHTTP2_CANCEL);
       return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
@@ -230,14 +249,13 @@ struct H2Session::Callbacks {
     return static_cast<ssize_t>(bytes);
   }
 
-  static int send_data(nghttp2_session* session, nghttp2_frame* frame,
-                       const std::uint8_t* frame_header, std::size_t length, nghttp2_data_source*,
-                       void* user) {
+  static int send_data(nghttp2_session*, nghttp2_frame* frame, const std::uint8_t* frame_header,
+                       std::size_t length, nghttp2_data_source*, void* user) {
     H2Session& me = self(user);
     const std::size_t size = frame_header_bytes + length;
     // The first frame of a turn always fits: the area is larger than any.
     if (me.out_bytes_ > 0 && me.out_bytes_ + size > me.out_wanted_) return NGHTTP2_ERR_WOULDBLOCK;
-    H2Stream* const stream = stream_of(session, frame->hd.stream_id);
+    H2Stream* const stream = me.stream_of(frame->hd.stream_id);
     if (stream == nullptr) return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
     std::memcpy(me.out_ + me.out_bytes_, frame_header, frame_header_bytes);
     stream->take(me.out_ + me.out_bytes_ + frame_header_bytes, length);
@@ -293,13 +311,14 @@ bool H2Session::Nuisance::add(double amount, double burst, double per_second,
   return level <= burst;
 }
 
-H2Session::H2Session(Role role, const H2Limits& limits, H2Owner& owner)
+H2Session::H2Session(Role role, const H2Limits& limits, H2Owner& owner, const H2Memory& memory)
     : role_(role), limits_(limits), owner_(owner), session_(nullptr, nghttp2_session_del) {
   nghttp2_session* made = nullptr;
+  nghttp2_mem source = blocks_of(memory);
   if (role == Role::server) {
-    nghttp2_session_server_new2(&made, Callbacks::table(), this, Callbacks::options());
+    nghttp2_session_server_new3(&made, Callbacks::table(), this, Callbacks::options(), &source);
   } else {
-    nghttp2_session_client_new2(&made, Callbacks::table(), this, Callbacks::options());
+    nghttp2_session_client_new3(&made, Callbacks::table(), this, Callbacks::options(), &source);
   }
   session_.reset(made);
   if (role == Role::server) walk_skip_bytes_ = NGHTTP2_CLIENT_MAGIC_LEN;
@@ -559,8 +578,21 @@ void H2Session::reset(std::int32_t stream, H2Code code) noexcept {
                             static_cast<std::uint32_t>(code));
 }
 
-void H2Session::disown(std::int32_t stream) noexcept {
-  nghttp2_session_set_stream_user_data(session_.get(), stream, nullptr);
+void H2Session::disown(std::int32_t stream) noexcept { set_stream(stream, nullptr); }
+
+H2Stream* H2Session::stream_of(std::int32_t id) noexcept {
+  if (id != latest_id_) {
+    latest_stream_ =
+        static_cast<H2Stream*>(nghttp2_session_get_stream_user_data(session_.get(), id));
+    latest_id_ = id;
+  }
+  return latest_stream_;
+}
+
+void H2Session::set_stream(std::int32_t id, H2Stream* stream) noexcept {
+  nghttp2_session_set_stream_user_data(session_.get(), id, stream);
+  latest_id_ = id;
+  latest_stream_ = stream;
 }
 
 void H2Session::consumed(std::int32_t stream, std::size_t bytes) noexcept {

@@ -93,14 +93,21 @@ struct H2Limits {
   std::uint32_t connection_window_bytes = 4UL << 20;
 };
 
+// Where nghttp2's many small blocks come from, some fifty for a request; as malloc, realloc, free.
+struct H2Memory {
+  void* (*allocate)(std::size_t bytes) noexcept;
+  void* (*reallocate)(void* block, std::size_t bytes) noexcept;
+  void (*free)(void* block) noexcept;
+};
+
 // Owns: the nghttp2 session. Thread: its worker.
 class H2Session {
  public:
   using Clock = std::chrono::steady_clock;
   enum class Role : bool { server, client };
 
-  // Queues the preface and SETTINGS. `owner` must outlive it.
-  H2Session(Role role, const H2Limits& limits, H2Owner& owner);
+  // Queues the preface and SETTINGS. `owner` and `memory` must outlive it.
+  H2Session(Role role, const H2Limits& limits, H2Owner& owner, const H2Memory& memory);
   ~H2Session();
   H2Session(const H2Session&) = delete;
   H2Session& operator=(const H2Session&) = delete;
@@ -182,12 +189,17 @@ class H2Session {
   void add_field(std::string_view field_name, std::string_view value) noexcept;
   H2Head end_block(bool end);
   int breaks(const char* reason, H2Code code = H2Code::enhance_your_calm) noexcept;
+  // Null: not there any more, or nobody's. Most events come in runs for one stream.
+  H2Stream* stream_of(std::int32_t id) noexcept;
+  void set_stream(std::int32_t id, H2Stream* stream) noexcept;
 
   Role role_;
   H2Limits limits_;
   H2Owner& owner_;
   std::unique_ptr<nghttp2_session, void (*)(nghttp2_session*)> session_;
   Clock::time_point now_{};
+  std::int32_t latest_id_ = 0;  // of the stream that was looked up last
+  H2Stream* latest_stream_ = nullptr;
 
   // The header section that arrives; there is never more than one.
   struct Slice {

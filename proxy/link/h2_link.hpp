@@ -8,6 +8,7 @@
 
 #include "proxy/http/h2_session.hpp"
 #include "proxy/runtime/connection.hpp"
+#include "tls/free_lists.hpp"
 
 namespace kubelane::link {
 
@@ -17,6 +18,10 @@ struct H2Scratch {
   std::array<char, burst_bytes> in;
   std::array<char, burst_bytes + http::H2Session::most_fill_overrun_bytes> out;
 };
+
+// Sessions take their memory from the free lists of their thread.
+inline constexpr http::H2Memory h2_memory{tls::pooled_allocate, tls::pooled_reallocate,
+                                          tls::pooled_free};
 
 // Thread: its worker. Connection, session and scratch must outlive it.
 class H2Link {

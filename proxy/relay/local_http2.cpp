@@ -29,7 +29,7 @@ LocalHttp2::LocalHttp2(LocalConnection& connection)
     : base_(connection),
       worker_(connection.worker_),
       readiness_(connection.readiness_),
-      session_(http::H2Session::Role::server, limits_of(worker_.config_), *this),
+      session_(http::H2Session::Role::server, limits_of(worker_.config_), *this, link::h2_memory),
       link_(connection.connection_, session_, worker_.h2_scratch_),
       began_(worker_.loop_.now()),
       idle_since_(began_) {

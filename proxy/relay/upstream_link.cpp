@@ -38,7 +38,7 @@ UpstreamLink::UpstreamLink(H2Upstream& upstream, link::UpstreamConnectionPtr con
       epoch_(epoch),
       readiness_(upstream.worker_.loop_),
       connection_(std::move(connection)),
-      session_(http::H2Session::Role::client, link_limits(), *this),
+      session_(http::H2Session::Role::client, link_limits(), *this, link::h2_memory),
       link_(*connection_, session_, upstream.worker_.h2_scratch_),
       idle_since_(upstream.worker_.loop_.now()) {
   connection_->set_sink(&readiness_);

@@ -108,6 +108,19 @@ void EventLoop::run_posted() {
   for (auto& item : work) item();
 }
 
+void EventLoop::run_ready() {
+  round_.next_ = ready_.next_;
+  round_.previous_ = ready_.previous_;
+  round_.next_->previous_ = &round_;
+  round_.previous_->next_ = &round_;
+  ready_.next_ = ready_.previous_ = &ready_;
+  while (round_.next_ != &round_) {
+    Runnable* const runnable = round_.next_;
+    runnable->dequeue();
+    runnable->run();
+  }
+}
+
 void EventLoop::run() {
   while (!stopping_) {
     const bool idle = ready_.next_ == &ready_;
@@ -136,19 +149,9 @@ void EventLoop::run() {
     event_count_ = 0;
     if (posted) run_posted();
     deadlines_.advance(now_);
-    // What is queued while this round runs waits for the next one, after a look at the sockets.
-    if (ready_.next_ != &ready_) {
-      round_.next_ = ready_.next_;
-      round_.previous_ = ready_.previous_;
-      round_.next_->previous_ = &round_;
-      round_.previous_->next_ = &round_;
-      ready_.next_ = ready_.previous_ = &ready_;
-    }
-    while (round_.next_ != &round_) {
-      Runnable* const runnable = round_.next_;
-      runnable->dequeue();
-      runnable->run();
-    }
+    // What this round's connections hand to others is moved at once: a request or an answer takes
+    // one look at the sockets, not two. What is queued after that waits for the next look.
+    for (int pass = 0; pass < 2 && ready_.next_ != &ready_; ++pass) run_ready();
   }
   stopping_ = false;
 }

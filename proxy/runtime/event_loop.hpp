@@ -88,6 +88,8 @@ class EventLoop {
 
  private:
   void run_posted();
+  // Runs what is queued now, not what is queued meanwhile.
+  void run_ready();
 
   tls::UniqueFd epoll_;
   tls::UniqueFd wake_;  // eventfd
