@@ -39,7 +39,8 @@ def bars(title, note, groups, unit, digits=1):
 def short(scenario):
     return {"small": "1 KB × 32", "list-64k": "64 KB × 8", "list-1m": "1 MB × 4",
             "single": "1 KB × 1", "connect": "new TLS", "h2-small": "h2, 1 KB × 128",
-            "h2-64k": "h2, 64 KB × 32", "h2-1m": "h2, 1 MB × 8"}[scenario.name]
+            "h2-64k": "h2, 64 KB × 32", "h2-1m": "h2, 1 MB × 8",
+            "h2-rate": "h2, 4,000/s"}[scenario.name]
 
 
 def draw_all(summary, scenarios, peers):

@@ -23,22 +23,26 @@ import sys
 import tempfile
 import time
 
+import mix
 import plots
+import scaling
 
 HERE = pathlib.Path(__file__).resolve().parent
 PEERS = ["kubelane", "nginx", "haproxy", "nghttpx"]
-SIZES = {"1k": 1 << 10, "64k": 64 << 10, "1m": 1 << 20}
+SIZES = {"1k": 1 << 10, "64k": 64 << 10, "1m": 1 << 20, "64m": 64 << 20}
+CHECKED = ["1k", "64k", "1m"]  # before the measurement
 
 
 class Scenario:
     """One kind of load. `goal`: kubelane's wanted ratio of CPU per request to `against`. `streams` at
-    once per connection: HTTP/2 on the client's side, and upstream where the proxy can."""
+    once per connection: HTTP/2 on the client's side, and upstream where the proxy can. `rate`: requests
+    per second and connection; without one, as many as it can."""
 
-    def __init__(self, name, title, tool, size, connections, goal, against, streams=0):
+    def __init__(self, name, title, tool, size, connections, goal, against, streams=0, rate=0):
         self.name, self.title, self.tool = name, title, tool
         self.size, self.connections = size, connections
         self.goal, self.against = goal, against
-        self.streams = streams
+        self.streams, self.rate = streams, rate
         self.protocol = "h2" if streams else "h1"
 
 
@@ -54,6 +58,8 @@ SCENARIOS = [
              "best", 4),
     Scenario("h2-1m", "HTTP/2, 1 MB lists, 4 connections of 2 streams", "h2load", "1m", 4, 0.75,
              "best", 2),
+    Scenario("h2-rate", "HTTP/2, 1 KB, 8 connections, 4,000 requests/s", "h2load", "1k", 8, None, "best",
+             16, 500),
 ]
 
 # What the peers' configurations need to know of a protocol.
@@ -158,6 +164,7 @@ class Bench:
         self.kubelane, self.peers, self.protocols = kubelane, peers, protocols
         self.servers = []
         self.proxies = {}  # by name and protocol
+        self.scaled = {}  # kubelane by number of workers
         self.tokens = {}  # by protocol
         cores = sorted(os.sched_getaffinity(0))
         if len(cores) < 2:
@@ -167,15 +174,17 @@ class Bench:
         if len(cores) > 2:
             self.upstream_core = cores[2]
 
-    def start_all(self):
+    def start_all(self, scaled=()):
         folder = self.folder
-        self.upstream_port, self.direct_port, self.status_port, *ports = free_ports(
-            3 + len(self.peers) * len(self.protocols))
+        (self.upstream_port, self.direct_port, self.status_port, self.watch_port,
+         *ports) = free_ports(4 + len(self.peers) * len(self.protocols) + len(scaled))
         self.values = {"DIR": folder, "UPSTREAM": self.upstream_port, "DIRECT": self.direct_port,
-                       "STATUS": self.status_port}
+                       "STATUS": self.status_port, "WATCH": self.watch_port, "WORKERS": 1}
         subprocess.run([str(HERE / "make_pki.sh"), str(folder), str(self.upstream_port)],
                        check=True)
         write_files(folder / "files")
+        self.start("watches", [sys.executable, str(HERE / "watch_server.py"), str(self.watch_port)],
+                   self.upstream_core, self.watch_port)
         self.start("upstream", ["nginx", "-c", self.config("upstream.conf")], self.upstream_core,
                    self.upstream_port)
         commands = {
@@ -190,6 +199,13 @@ class Bench:
                 self.values["PORT"] = port = ports.pop()
                 self.proxies[name, protocol] = self.start(
                     f"{name}-{protocol}", commands[name](self.config), self.proxy_core, port)
+        for workers in scaled:
+            self.values.update(PROTOCOLS["h1"], PROTOCOL=f"{workers}-workers", WORKERS=workers)
+            self.values["PORT"] = port = ports.pop()
+            self.scaled[workers] = server = self.start(
+                f"kubelane-{workers}-workers", commands["kubelane"](self.config),
+                ",".join(map(str, sorted(os.sched_getaffinity(0)))), port)
+            server.token = self.read_token(f"{workers}-workers", server.process)
         for protocol in self.protocols:
             self.tokens[protocol] = (self.read_token(protocol) if "kubelane" in self.peers
                                      else "none")
@@ -203,10 +219,10 @@ class Bench:
         self.servers.append(server)
         return server
 
-    def read_token(self, protocol):
+    def read_token(self, protocol, process=None):
         kubeconfig = self.folder / f"kubelane-out-{protocol}" / "kubeconfig.yaml"
         wait_until("kubelane's kubeconfig", kubeconfig.exists,
-                   self.proxies["kubelane", protocol].process)
+                   process or self.proxies["kubelane", protocol].process)
         return re.search(r'token: "?([^"\s]+)', kubeconfig.read_text()).group(1)
 
     def upstream_accepts(self):
@@ -233,7 +249,7 @@ class Bench:
             problems.append(f"upstream side is {upstream}")
         if wanted not in upstream or not upstream.endswith("\n2"):
             problems.append(f"not HTTP/2 on both legs: {upstream}")
-        for size in SIZES:
+        for size in CHECKED:
             if get(f"/{size}")[:-2] != (self.folder / "files" / size).read_bytes():
                 problems.append(f"/{size} is not what the upstream has")
         if problems:
@@ -264,7 +280,7 @@ class Bench:
         if "CN=bot-bench" not in upstream:
             problems.append("another client certificate")
         kept = connection.sock
-        for size in SIZES:
+        for size in CHECKED:
             if get(f"/{size}") != (200, (self.folder / "files" / size).read_bytes()):
                 problems.append(f"/{size} is not what the upstream has")
         if connection.sock is not kept:
@@ -283,9 +299,10 @@ class Bench:
             raise RuntimeError(f"{command[0]} failed: {result.stdout}{result.stderr}")
         return result.stdout
 
-    def wrk(self, port, scenario, seconds):
+    def wrk(self, port, scenario, seconds, token=None):
+        token = token or self.tokens["h1"]
         text = self.load(["wrk", "-t1", f"-c{scenario.connections}", f"-d{seconds}s", "--latency",
-                          "--timeout", "10s", "-H", f"Authorization: Bearer {self.tokens['h1']}",
+                          "--timeout", "10s", "-H", f"Authorization: Bearer {token}",
                           f"https://127.0.0.1:{port}/{scenario.size}"])
         if "Non-2xx" in text or "Socket errors" in text:
             raise RuntimeError(f"failed requests: {text}")
@@ -314,8 +331,9 @@ class Bench:
         log = self.folder / "h2load.log"
         log.unlink(missing_ok=True)
         text = self.load(["h2load", "-t1", f"-c{scenario.connections}", f"-m{scenario.streams}",
-                          f"-D{seconds}", f"--log-file={log}", "-H",
-                          f"Authorization: Bearer {self.tokens['h2']}",
+                          f"-D{seconds}", f"--log-file={log}"] +
+                         ([f"--rps={scenario.rate}"] if scenario.rate else []) +
+                         ["-H", f"Authorization: Bearer {self.tokens['h2']}",
                           f"https://127.0.0.1:{port}/{scenario.size}"])
         failed, bad = re.search(r"(\d+) failed, \d+ errored", text), re.search(r"(\d+) 2xx", text)
         count = int(re.search(r"requests: \d+ total, \d+ started, (\d+) done", text).group(1))
@@ -374,6 +392,10 @@ def median(runs, key):
     return statistics.median(values) if values else None
 
 
+def medians(runs):
+    return {key: statistics.median(run[key] for run in runs) for key in runs[0]}
+
+
 def spread(runs, key):
     """Half the distance between the quartiles, as a share of the median: how noisy it was."""
     values = sorted(run[key] for run in runs)
@@ -420,6 +442,12 @@ def verdicts(summary, scenarios):
             lines.append(f"{scenario.title}: {mine:.0f} µs added to the median, {best} adds "
                          f"{theirs:.0f} µs (wanted: no more): "
                          f"{'met' if mine <= theirs else 'MISSED'}")
+            continue
+        if scenario.rate:
+            best = min(others, key=lambda name: rows[name]["p99_us"])
+            mine, theirs = rows["kubelane"]["p99_us"], rows[best]["p99_us"]
+            lines.append(f"{scenario.title}: p99 {mine:,.0f} µs, {best}'s {theirs:,.0f} µs (wanted: no "
+                         f"more): {'met' if mine <= theirs else 'MISSED'}")
             continue
         against = scenario.against
         if against == "best":
@@ -488,22 +516,26 @@ def parse_arguments():
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=3, help="of load per measurement")
     parser.add_argument("--peers", default=",".join(PEERS))
-    parser.add_argument("--scenarios", default=",".join(s.name for s in SCENARIOS))
+    parser.add_argument("--scenarios",
+                        default=",".join([s.name for s in SCENARIOS] + [mix.NAME, scaling.NAME]))
     parser.add_argument("--out", type=pathlib.Path, default=HERE.parent / "build" / "bench",
                         help="folder for results.json, table.md and the plots")
     arguments = parser.parse_args()
     arguments.peers = arguments.peers.split(",")
     wanted = arguments.scenarios.split(",")
-    unknown = set(arguments.peers) - set(PEERS) | set(wanted) - {s.name for s in SCENARIOS}
+    known = {s.name for s in SCENARIOS} | {mix.NAME, scaling.NAME}
+    unknown = set(arguments.peers) - set(PEERS) | set(wanted) - known
     if unknown:
         parser.error(f"unknown: {', '.join(sorted(unknown))}")
     arguments.scenarios = [s for s in SCENARIOS if s.name in wanted]
+    arguments.mix = mix.NAME in wanted
+    arguments.workers = (1, 2) if scaling.NAME in wanted and "kubelane" in arguments.peers else ()
     arguments.kubelane = arguments.kubelane.resolve()
     return arguments
 
 
 def rotate(names, by):
-    by %= len(names)
+    by %= max(1, len(names))
     return names[by:] + names[:by]
 
 
@@ -523,6 +555,17 @@ def run_rounds(bench, arguments):
             if scenario.name == "single":
                 results[scenario.name].setdefault("direct", []).append(
                     bench.measure_direct(scenario, seconds))
+        if arguments.mix:
+            for name in rotate(arguments.peers + ["direct"], turn):
+                result = mix.measure(bench, name, whole_seconds)
+                results.setdefault(mix.NAME, {}).setdefault(name, []).append(result)
+                print(f"  {mix.NAME:9} {name:9} p99 {result['without_p99_us']} µs, with bulk "
+                      f"{result['p99_us']} µs", file=sys.stderr)
+        for workers in rotate(list(arguments.workers), turn):
+            result = scaling.measure(bench, workers, whole_seconds)
+            results.setdefault(scaling.NAME, {}).setdefault(workers, []).append(result)
+            print(f"  {scaling.NAME:9} {workers}         {result['capacity_rps']:.0f} requests/s of "
+                  "CPU of the busiest", file=sys.stderr)
     return results
 
 
@@ -530,7 +573,17 @@ def write_results(arguments, results):
     summary = summarise(results, arguments.scenarios, arguments.peers)
     facts = machine(arguments.kubelane, arguments.peers)
     lines = [table(summary, arguments.scenarios, arguments.peers), ""]
-    lines += [f"- {line}" for line in verdicts(summary, arguments.scenarios)]
+    said = verdicts(summary, arguments.scenarios)
+    for part in (mix, scaling):
+        if part.NAME in results:
+            rows = {key: medians(runs) for key, runs in sorted(results[part.NAME].items())}
+            lines += [part.table(rows), ""]
+            if part is scaling:
+                said.append(part.verdict(rows))
+            elif "kubelane" in rows:
+                said.append(part.verdict(rows["kubelane"]))
+            summary[part.NAME] = rows
+    lines += [f"- {line}" for line in said]
     lines += ["", f"{arguments.rounds} interleaved rounds, medians. {describe(facts)}.", ""]
     text = "\n".join(lines)
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -554,10 +607,12 @@ def main():
     with tempfile.TemporaryDirectory(prefix="kubelane-bench-", dir=memory) as folder:
         # nginx started as root serves files as another user.
         pathlib.Path(folder).chmod(0o711)
-        protocols = sorted({scenario.protocol for scenario in arguments.scenarios})
+        protocols = sorted({scenario.protocol for scenario in arguments.scenarios} |
+                           ({"h2"} if arguments.mix else set()) |
+                           ({"h1"} if arguments.workers else set()))
         bench = Bench(pathlib.Path(folder), arguments.kubelane, arguments.peers, protocols)
         try:
-            bench.start_all()
+            bench.start_all(arguments.workers)
             for name in arguments.peers:
                 if "h1" in protocols:
                     bench.check(name)

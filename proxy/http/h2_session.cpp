@@ -599,13 +599,14 @@ void H2Session::consumed(std::int32_t stream, std::size_t bytes) noexcept {
   nghttp2_session_consume_stream(session_.get(), stream, bytes);
 }
 
-void H2Session::grow_window(std::int32_t stream, std::uint32_t most_window_bytes) noexcept {
-  const std::int32_t now =
-      nghttp2_session_get_stream_effective_local_window_size(session_.get(), stream);
-  const auto most = static_cast<std::int32_t>(most_window_bytes);
-  if (now <= 0 || now >= most) return;
+void H2Session::widen_window(std::int32_t stream, std::uint32_t bytes) noexcept {
   nghttp2_session_set_local_window_size(session_.get(), NGHTTP2_FLAG_NONE, stream,
-                                        now > most / 2 ? most : now * 2);
+                                        static_cast<std::int32_t>(bytes));
+}
+
+void H2Session::set_stream_windows(std::uint32_t bytes) noexcept {
+  const nghttp2_settings_entry entry{NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, bytes};
+  nghttp2_submit_settings(session_.get(), NGHTTP2_FLAG_NONE, &entry, 1);
 }
 
 // ---------------------------------------------------------------- the connection

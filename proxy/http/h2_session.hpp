@@ -144,10 +144,12 @@ class H2Session {
   void reset(std::int32_t stream, H2Code code) noexcept;
   // The owner is gone: its events go nowhere, its bytes are dropped. To be called before it is.
   void disown(std::int32_t stream) noexcept;
-  // `bytes` of the stream's DATA have moved on: the peer may send as many more. A reader that keeps
-  // pace has its window doubled up to `most_window_bytes`, so that a long link is not window-bound.
+  // `bytes` of the stream's DATA have moved on: the peer may send as many more.
   void consumed(std::int32_t stream, std::size_t bytes) noexcept;
-  void grow_window(std::int32_t stream, std::uint32_t most_window_bytes) noexcept;
+  // How much the peer may send on this stream ahead of consumed(), or on every stream from now on
+  // (RFC 9113 section 6.9.2).
+  void widen_window(std::int32_t stream, std::uint32_t bytes) noexcept;
+  void set_stream_windows(std::uint32_t bytes) noexcept;
 
   // --- the connection
   void ping() noexcept;

@@ -19,9 +19,8 @@ namespace {
 using http::H2Code;
 using runtime::Clock;
 
-// A stream of the Proxy whose reader keeps pace gets this much: 1 Gbit/s over 60 ms.
+// A stream of the Proxy may get this much: 1 Gbit/s over 60 ms.
 constexpr std::uint32_t most_window_bytes = 8U << 20;
-constexpr std::uint64_t window_growth_bytes = 512UL * 1024;
 // When memory runs out, a stream that holds more than this gives way.
 constexpr std::size_t stalled_bytes = 64UL * 1024;
 
@@ -195,6 +194,7 @@ void H2Exchange::response_head(const http::H2Head& head) noexcept {
   response_started_ = true;
   link_->head_arrived();
   clear();
+  window_mark_ = worker_.loop_.now();
   status_ = head.status;
   log_.first_byte(worker_.loop_.now());
   if (watch_) {
@@ -246,11 +246,30 @@ void H2Exchange::take_response(char* to, std::size_t bytes) noexcept {
   if (link_ == nullptr) return;
   http::H2Session& session = link_->session();
   session.consumed(upstream_stream_, bytes);
-  if (down_.empty() && down_taken_bytes_ - window_mark_bytes_ >= window_growth_bytes) {
-    window_mark_bytes_ = down_taken_bytes_;
-    session.grow_window(upstream_stream_, most_window_bytes);
-  }
+  look_at_window();
   if (session.wants_to_write()) link_->wake();
+}
+
+// A reader that keeps pace and takes a whole window in little more than a round trip is bound by
+// the window. Any other would only have more of its bytes stand in the way of its neighbours'.
+void H2Exchange::look_at_window() noexcept {
+  window_bytes_ = std::max(window_bytes_, link_->stream_window_bytes());
+  if (!down_.empty() || down_taken_bytes_ - window_mark_bytes_ < window_bytes_) return;
+  const Clock::time_point now = worker_.loop_.now();
+  // Two, where credit comes back by halves; and a bit.
+  const bool bound = now - window_mark_ < 3 * link_->round_trip();
+  window_mark_ = now;
+  window_mark_bytes_ = down_taken_bytes_;
+  if (!bound || window_bytes_ == most_window_bytes) {
+    window_wish_ = {};
+  } else if (window_wish_ == Clock::time_point{}) {
+    window_wish_ = now;
+    link_->measure_round_trip();
+  } else if (link_->round_trip_at() > window_wish_) {
+    window_wish_ = {};
+    window_bytes_ = std::min(window_bytes_ * 2, most_window_bytes);
+    link_->session().widen_window(upstream_stream_, window_bytes_);
+  }
 }
 
 // END_STREAM has left.

@@ -106,6 +106,7 @@ class H2Exchange final : public runtime::PooledFrame, private runtime::Deadline 
 
   void answer(const Error& error, std::string message) noexcept;
   bool fits(const UpstreamLink& link) const;
+  void look_at_window() noexcept;
   void end_unread_request() noexcept;
   void truncated() noexcept;
   bool may_go_again(bool surely_not_processed) const noexcept;
@@ -142,7 +143,10 @@ class H2Exchange final : public runtime::PooledFrame, private runtime::Deadline 
   AccessLog log_;
   std::uint64_t up_taken_bytes_ = 0;
   std::uint64_t down_taken_bytes_ = 0;
-  std::uint64_t window_mark_bytes_ = 0;  // of down_taken_bytes_, at the last growth of the window
+  std::uint32_t window_bytes_ = 0;       // of the stream upstream
+  std::uint64_t window_mark_bytes_ = 0;  // taken when the window was looked at last
+  runtime::Clock::time_point window_mark_{};
+  runtime::Clock::time_point window_wish_{};  // zero: it is wide enough
   runtime::Clock::time_point progress_{};
   runtime::Clock::time_point watch_end_ = runtime::Clock::time_point::max();  // its turn in a drain
   std::string_view failure_;  // of an answer of our own, for the log; a literal

@@ -20,12 +20,27 @@ constexpr seconds quiet_silence{15};
 constexpr seconds quiet_patience{10};
 constexpr seconds goodbye_time{1};
 
+// What is in flight on one stream stands before the answers of all others, so a stream begins with
+// what 1 Gbit/s needs for the round trip, within these bounds; more, when it shows that it needs
+// it.
+constexpr std::uint32_t least_window_bytes = 256U << 10;
+constexpr std::uint32_t first_window_bytes = 1U << 20;
+constexpr unsigned first_round_trips =
+    4;  // the shortest of them counts: a busy host is no long link
+
+std::uint32_t window_for(Clock::duration round_trip) noexcept {
+  constexpr std::chrono::microseconds::rep bytes_per_microsecond = 125;
+  const auto micros = std::chrono::duration_cast<std::chrono::microseconds>(round_trip).count();
+  return static_cast<std::uint32_t>(std::clamp<std::chrono::microseconds::rep>(
+      micros * bytes_per_microsecond, least_window_bytes, first_window_bytes));
+}
+
 http::H2Limits link_limits() {
   http::H2Limits limits;
   // The Proxy's answers pass whatever it may send; the local client has its own limits.
   limits.max_header_bytes = 256UL * 1024;
   limits.max_header_fields = http::max_fields;
-  limits.stream_window_bytes = 1U << 20;
+  limits.stream_window_bytes = least_window_bytes;
   limits.connection_window_bytes = 32U << 20;
   return limits;
 }
@@ -40,7 +55,8 @@ UpstreamLink::UpstreamLink(H2Upstream& upstream, link::UpstreamConnectionPtr con
       connection_(std::move(connection)),
       session_(http::H2Session::Role::client, link_limits(), *this, link::h2_memory),
       link_(*connection_, session_, upstream.worker_.h2_scratch_),
-      idle_since_(upstream.worker_.loop_.now()) {
+      idle_since_(upstream.worker_.loop_.now()),
+      stream_window_bytes_(least_window_bytes) {
   connection_->set_sink(&readiness_);
   link_.start(idle_since_);
   upstream.add(*this);
@@ -117,7 +133,37 @@ void UpstreamLink::forget(H2Exchange& exchange) noexcept {
   if (takes_streams()) upstream_.room_made();
 }
 
-void UpstreamLink::on_settings() noexcept { upstream_.room_made(); }
+void UpstreamLink::on_settings() noexcept {
+  if (round_trips_ == 0) measure_round_trip();
+  upstream_.room_made();
+}
+
+void UpstreamLink::measure_round_trip() noexcept {
+  if (pings_out_ == 0) ping();
+}
+
+void UpstreamLink::ping() noexcept {
+  if (pings_out_++ == 0) measured_ping_ = upstream_.worker_.loop_.now();
+  session_.ping();
+}
+
+void UpstreamLink::on_ping_answer() noexcept {
+  ping_sent_at_ = {};
+  if (pings_out_ == 0) return;
+  --pings_out_;
+  if (measured_ping_ == Clock::time_point{}) return;
+  const Clock::time_point now = upstream_.worker_.loop_.now();
+  round_trip_ = std::min(round_trip_, now - std::exchange(measured_ping_, {}));
+  round_trip_at_ = now;
+  if (round_trips_ >= first_round_trips) return;
+  const std::uint32_t window = window_for(round_trip_);
+  if (window <= least_window_bytes) round_trips_ = first_round_trips;
+  if (window > least_window_bytes && ++round_trips_ == first_round_trips) {
+    stream_window_bytes_ = window;
+    session_.set_stream_windows(window);
+  }
+  if (round_trips_ < first_round_trips) measure_round_trip();
+}
 
 void UpstreamLink::on_goaway(H2Code) noexcept {
   ending_ = true;
@@ -148,7 +194,7 @@ bool UpstreamLink::look_after(Clock::time_point now) noexcept {
       now - heard >= (busy ? busy_silence : quiet_silence)) {
     ping_sent_at_ = now;
     ping_bytes_ = link_.received_bytes();
-    session_.ping();
+    ping();
   }
   return true;
 }

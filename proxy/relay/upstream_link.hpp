@@ -40,6 +40,14 @@ class UpstreamLink final : private http::H2Owner {
   void wake() noexcept { readiness_.wake(); }
   const link::UpstreamSnapshot& snapshot() const noexcept { return *connection_->snapshot; }
   bool carried_before() const noexcept { return submitted_ > 1; }
+  // The shortest that a PING took, to wherever HTTP/2 ends; `unknown_round_trip` until there was
+  // one.
+  static constexpr std::chrono::hours unknown_round_trip{1};
+  runtime::Clock::duration round_trip() const noexcept { return round_trip_; }
+  runtime::Clock::time_point round_trip_at() const noexcept { return round_trip_at_; }
+  void measure_round_trip() noexcept;
+  // What a stream may be sent ahead at its beginning.
+  std::uint32_t stream_window_bytes() const noexcept { return stream_window_bytes_; }
 
  private:
   friend class H2Upstream;
@@ -47,13 +55,14 @@ class UpstreamLink final : private http::H2Owner {
   bool look_after(runtime::Clock::time_point now) noexcept;
   runtime::Clock::time_point deadline() const noexcept;
   void lose(const Error& error) noexcept;
+  void ping() noexcept;
 
   http::H2Stream* on_request(std::int32_t, const http::H2Head&) noexcept override {
     return nullptr;  // never: a client's session
   }
   void on_settings() noexcept override;
   void on_goaway(http::H2Code code) noexcept override;
-  void on_ping_answer() noexcept override { ping_sent_at_ = {}; }
+  void on_ping_answer() noexcept override;
 
   H2Upstream& upstream_;
   const std::uint64_t epoch_;
@@ -68,6 +77,12 @@ class UpstreamLink final : private http::H2Owner {
   runtime::Clock::time_point idle_since_{};
   runtime::Clock::time_point ping_sent_at_{};  // zero: none is out
   std::uint64_t ping_bytes_ = 0;               // received before it
+  std::uint64_t pings_out_ = 0;
+  runtime::Clock::time_point measured_ping_{};  // when the oldest of them left
+  runtime::Clock::duration round_trip_ = unknown_round_trip;
+  runtime::Clock::time_point round_trip_at_{};  // of the latest measurement
+  unsigned round_trips_ = 0;                    // measured at the beginning
+  std::uint32_t stream_window_bytes_;
   bool retired_ = false;
   bool ending_ = false;            // GOAWAY of the Proxy, or ours is queued
   std::coroutine_handle<> frame_;  // of serve(): H2Upstream::abandon() destroys it

@@ -308,20 +308,24 @@ TEST_F(Http2Forwarding, a_stalled_upload_stops_nobody) {
 }
 
 TEST_F(Http2Forwarding, a_long_link_is_not_bound_by_windows) {
-  ASSERT_NO_FATAL_FAILURE(start_http2());
+  ASSERT_NO_FATAL_FAILURE(start_lab());
+  proxy().h2().set_delay(std::chrono::milliseconds(150));
+  write_credentials();
+  start_kubelane(default_config());
+  ASSERT_NO_FATAL_FAILURE(wait_ready());
+  ASSERT_TRUE(kubelane().wait_for_line("the Proxy's protocol"));
   const auto local = connect_h2();
-  get_h2(*local, "/bytes/1");
-  proxy().h2().set_delay(std::chrono::milliseconds(30));
-  // 48 MB in windows that never grew beyond 1 MiB would need 46 round trips of 60 ms.
+  // 32 MB in windows that never grew beyond 1 MiB would need 31 round trips of 300 ms.
   std::size_t got = 0;
-  auto list = h2_request("GET", "/bytes/48000000");
+  auto list = h2_request("GET", "/bytes/32000000");
   list.sink = [&](std::string_view bytes) { got += bytes.size(); };
-  const auto begun = std::chrono::steady_clock::now();
-  const H2Response response = local->exchange(list);
-  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begun;
-  EXPECT_EQ(got, 48'000'000u);
-  RecordProperty("seconds", std::to_string(took.count()));
-  proxy().h2().set_delay(std::chrono::milliseconds(0));
+  local->exchange(list);
+  EXPECT_EQ(got, 32'000'000u);
+  const lab::Observations seen = proxy().seen();
+  const auto& link = seen.connections.at(arrived("/bytes/32000000").connection).h2;
+  EXPECT_EQ(link.settings.at(h2::setting::initial_window_size), 1u << 20) << "for every stream";
+  EXPECT_GT(link.stream_window_most, 4 << 20) << "for a stream that needs it";
+  EXPECT_LE(link.stream_window_most, 8 << 20);
 }
 
 }  // namespace

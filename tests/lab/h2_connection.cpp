@@ -148,7 +148,14 @@ struct H2Connection::Callbacks {
             [&](H2ConnectionRecord& record) { record.goaway_code = frame->goaway.error_code; });
         break;
       case NGHTTP2_WINDOW_UPDATE:
-        connection.note_connection([](H2ConnectionRecord& record) { ++record.window_updates; });
+        connection.note_connection(
+            [window = frame->hd.stream_id == 0
+                          ? 0
+                          : nghttp2_session_get_stream_remote_window_size(
+                                session, frame->hd.stream_id)](H2ConnectionRecord& record) {
+              ++record.window_updates;
+              record.stream_window_most = std::max(record.stream_window_most, window);
+            });
         break;
       default:
         break;

@@ -28,6 +28,7 @@ struct H2ConnectionRecord {
   std::size_t pings = 0;                            // the peer's own
   std::size_t ping_acks = 0;
   std::size_t window_updates = 0;
+  std::int32_t stream_window_most = 0;  // that the peer opened for a stream that was being answered
   std::optional<std::uint32_t> goaway_code;  // the peer's
   // What nghttp2 found wrong with the peer's frames and fields.
   std::vector<std::string> violations;
