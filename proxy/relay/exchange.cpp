@@ -104,12 +104,13 @@ bool Exchange::may_replay(const Error& error) const {
 // Puts a connection into upstream_. `fresh`: a new one, since others of the pool may have died
 // together with the last.
 runtime::Task<Result<bool>> Exchange::lease(bool fresh) {
+  H2Upstream& h2 = *worker_.h2_upstreams_[route_.service];
   if (!fresh) upstream_ = pool_.take();
   if (upstream_) {
     upstream_->set_sink(&local_.readiness_);
+    h2.reused_http1();
     co_return true;
   }
-  H2Upstream& h2 = *worker_.h2_upstreams_[route_.service];
   for (int attempt = 0;; ++attempt) {
     const link::UpstreamSnapshotPtr snapshot = pool_.snapshot();
     if (!snapshot->identity || snapshot->addresses.empty())

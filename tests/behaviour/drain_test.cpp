@@ -8,8 +8,6 @@
 #include <utility>
 #include <vector>
 
-#include <sys/socket.h>
-
 #include "tests/support/http2_fixture.hpp"
 
 namespace {
@@ -109,8 +107,6 @@ TEST_F(Drain, answers_that_nobody_reads_are_given_up_at_the_deadline) {
   proxy().set_accept(lab::AcceptMode::refuse);
   proxy().close_all();
   TlsClient stalled = connect();
-  const int little = 4096;
-  setsockopt(stalled.fd(), SOL_SOCKET, SO_RCVBUF, &little, sizeof little);
   // More answers than the sockets hold; a thread, since at some point the requests stand still,
   // too.
   std::atomic<bool> stop{false};
