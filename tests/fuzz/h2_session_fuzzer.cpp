@@ -133,6 +133,8 @@ class Stream final : public H2Stream {
     return with_trailers ? Fields(some) : Fields();
   }
 
+  bool ended() const { return ended_; }  // by the peer
+
   std::int32_t id = 0;
   bool alive = true;      // not closed, not disowned
   bool answered = false;  // a server's: the final head was submitted
@@ -588,7 +590,7 @@ std::optional<std::string> play(std::string_view input, std::size_t cut) {
     }
   }
   // Everything moves on: credit comes back, and there is an end to what is said.
-  const bool well = !owner.over;
+  const bool well = !owner.over && !owner.overdrawn;
   for (const auto& stream : owner.streams)
     if (stream->alive && stream->held > 0)
       owner.session->consumed(stream->id, std::exchange(stream->held, 0));
@@ -598,7 +600,7 @@ std::optional<std::string> play(std::string_view input, std::size_t cut) {
     require(owner.peer_connection_window * 2 >= owner.limits.connection_window_bytes,
             "the connection's credit comes back");
     for (const auto& stream : owner.streams)
-      if (stream->alive &&
+      if (stream->alive && !stream->ended() &&
           owner.peer_stream_window.contains(static_cast<std::uint32_t>(stream->id)))
         require(owner.peer_stream_window[static_cast<std::uint32_t>(stream->id)] * 2 >=
                     owner.peer_initial_window,
