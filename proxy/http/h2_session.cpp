@@ -384,6 +384,7 @@ bool H2Session::receive(std::string_view bytes, Clock::time_point now) noexcept 
 std::size_t H2Session::walk_and_feed(std::string_view bytes) noexcept {
   std::int32_t late_stream = 0;
   const std::size_t walked = walk(bytes, late_stream);
+  if (walked == 0) return 0;  // nghttp2 counts even a call with nothing
   if (!feed(bytes.substr(0, walked))) return npos;
   if (late_stream != 0 && nghttp2_session_find_stream(session_.get(), late_stream) == nullptr) {
     breaks("DATA on a closed stream", H2Code::stream_closed);

@@ -207,7 +207,13 @@ TEST_F(Http2Guards, a_head_in_many_frames_is_served_byte_by_byte) {
     all += h2::frame(h2::frame_type::continuation, last ? h2::flag::end_headers : 0, 1,
                      block.substr(i * piece, last ? std::string::npos : piece));
   }
-  for (const char byte : all) ASSERT_TRUE(sender->write({&byte, 1}));
+  // Every byte is taken in by itself: the answer to a PING shows that the bytes before it were.
+  // None may stand between the frames of a head, so that a neighbour's does it.
+  const auto neighbour = connect_h2();
+  for (const char byte : all) {
+    ASSERT_TRUE(sender->write({&byte, 1}));
+    ASSERT_TRUE(neighbour->ping());
+  }
   const auto answer = sender->next(h2::frame_type::data, 1);
   ASSERT_TRUE(answer);
   EXPECT_EQ(answer->payload, "abcde");
