@@ -385,7 +385,11 @@ void App::drain() {
     for (const auto& worker : workers_) worker->end_all();
     drain_timer_.expires_after(last_moments);
     drain_timer_.async_wait([this](boost::system::error_code cancelled) {
-      if (!cancelled) finish(0);
+      if (cancelled) return;
+      std::size_t open = 0;
+      for (const auto& worker : workers_) open += worker->connections();
+      if (open > 0) log::warn("cutting connections that did not end", {{"connections", open}});
+      finish(0);
     });
   });
 }

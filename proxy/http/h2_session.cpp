@@ -4,6 +4,7 @@
 #include <array>
 #include <charconv>
 #include <cstring>
+#include <utility>
 
 #include <nghttp2/nghttp2.h>
 
@@ -19,6 +20,8 @@ constexpr double idle_frames_per_second = 1000;
 constexpr double window_update_burst = 20'000;  // beyond what the bytes sent have earned
 constexpr double window_updates_per_second = 1000;
 constexpr unsigned most_continuations = 16;
+// What the Proxy may need for the largest head that passes.
+constexpr std::size_t most_continuations_of_proxy = 32;
 // A section beyond this is not even skipped politely.
 constexpr std::size_t hopeless_block_bytes = 1UL << 20;
 constexpr std::uint64_t reset_burst = 2000;
@@ -284,16 +287,21 @@ struct H2Session::Callbacks {
     return made.get();
   }
 
-  static const nghttp2_option* options() {
-    static const auto made = [] {
-      nghttp2_option* option = nullptr;
-      nghttp2_option_new(&option);
-      nghttp2_option_set_no_auto_window_update(option, 1);
-      nghttp2_option_set_no_closed_streams(option, 1);
-      nghttp2_option_set_stream_reset_rate_limit(option, reset_burst, resets_per_second);
-      return std::unique_ptr<nghttp2_option, void (*)(nghttp2_option*)>(option, nghttp2_option_del);
-    }();
-    return made.get();
+  static const nghttp2_option* options(Role role) {
+    static const OptionPtr server = make_options(most_continuations + 1);
+    static const OptionPtr client = make_options(most_continuations_of_proxy);
+    return role == Role::server ? server.get() : client.get();
+  }
+  using OptionPtr = std::unique_ptr<nghttp2_option, void (*)(nghttp2_option*)>;
+  // nghttp2's own limit of CONTINUATION frames, 8, ends the connection by an internal error.
+  static OptionPtr make_options(std::size_t continuations) {
+    nghttp2_option* option = nullptr;
+    nghttp2_option_new(&option);
+    nghttp2_option_set_no_auto_window_update(option, 1);
+    nghttp2_option_set_no_closed_streams(option, 1);
+    nghttp2_option_set_stream_reset_rate_limit(option, reset_burst, resets_per_second);
+    nghttp2_option_set_max_continuations(option, continuations);
+    return {option, nghttp2_option_del};
   }
 
   static nghttp2_data_provider source() {
@@ -316,9 +324,9 @@ H2Session::H2Session(Role role, const H2Limits& limits, H2Owner& owner, const H2
   nghttp2_session* made = nullptr;
   nghttp2_mem source = blocks_of(memory);
   if (role == Role::server) {
-    nghttp2_session_server_new3(&made, Callbacks::table(), this, Callbacks::options(), &source);
+    nghttp2_session_server_new3(&made, Callbacks::table(), this, Callbacks::options(role), &source);
   } else {
-    nghttp2_session_client_new3(&made, Callbacks::table(), this, Callbacks::options(), &source);
+    nghttp2_session_client_new3(&made, Callbacks::table(), this, Callbacks::options(role), &source);
   }
   session_.reset(made);
   if (role == Role::server) walk_skip_bytes_ = NGHTTP2_CLIENT_MAGIC_LEN;
@@ -372,19 +380,37 @@ int H2Session::breaks(const char* reason, H2Code code) noexcept {
 bool H2Session::receive(std::string_view bytes, Clock::time_point now) noexcept {
   if (broken_) return false;
   now_ = now;
-  if (role_ == Role::client) return feed(bytes);
   while (!bytes.empty()) {
-    std::int32_t late_stream = 0;
-    const std::size_t before = walk(bytes, late_stream);
-    if (!feed(bytes.substr(0, before))) return false;
-    if (late_stream != 0 && nghttp2_session_find_stream(session_.get(), late_stream) == nullptr) {
-      breaks("DATA on a closed stream", H2Code::stream_closed);
-      terminate(reason_code_);
-      return false;
+    if (walk_header_.empty()) {
+      const std::size_t taken = walk_and_feed(bytes);
+      if (taken == npos) return false;
+      // What is left is the beginning of a frame header.
+      if (taken == 0) walk_header_ = bytes;
+      bytes.remove_prefix(taken == 0 ? bytes.size() : taken);
+      continue;
     }
-    bytes.remove_prefix(before);
+    const std::size_t part = std::min(frame_header_bytes - walk_header_.size(), bytes.size());
+    walk_header_ += bytes.substr(0, part);
+    bytes.remove_prefix(part);
+    if (walk_header_.size() < frame_header_bytes) return true;
+    const std::string header = std::exchange(walk_header_, {});
+    if (walk_and_feed(header) == npos) return false;
   }
   return true;
+}
+
+// Returns how many bytes were taken; npos: the connection is over.
+std::size_t H2Session::walk_and_feed(std::string_view bytes) noexcept {
+  std::int32_t late_stream = 0;
+  const std::size_t walked = walk(bytes, late_stream);
+  if (walked == 0) return 0;  // nghttp2 counts even a call with nothing
+  if (!feed(bytes.substr(0, walked))) return npos;
+  if (late_stream != 0 && nghttp2_session_find_stream(session_.get(), late_stream) == nullptr) {
+    breaks("DATA on a closed stream", H2Code::stream_closed);
+    terminate(reason_code_);
+    return npos;
+  }
+  return walked;
 }
 
 std::size_t H2Session::walk(std::string_view bytes, std::int32_t& late_stream) noexcept {
@@ -395,25 +421,18 @@ std::size_t H2Session::walk(std::string_view bytes, std::int32_t& late_stream) n
         static_cast<std::size_t>(std::min<std::uint64_t>(walk_skip_bytes_, bytes.size() - at));
     at += skipped;
     walk_skip_bytes_ -= skipped;
-    if (walk_skip_bytes_ > 0) break;
-    const std::size_t part = std::min(frame_header_bytes - walk_header_.size(), bytes.size() - at);
-    walk_header_ += bytes.substr(at, part);
-    at += part;
-    if (walk_header_.size() < frame_header_bytes) break;
-    const auto byte = [this](std::size_t i) {
-      return static_cast<std::uint32_t>(static_cast<unsigned char>(walk_header_[i]));
+    if (bytes.size() - at < frame_header_bytes) break;
+    const auto byte = [bytes, at](std::size_t i) {
+      return static_cast<std::uint32_t>(static_cast<unsigned char>(bytes[at + i]));
     };
     const std::uint32_t type = byte(3);
-    if (type == NGHTTP2_DATA && changed) {
-      at -= part;
-      walk_header_.resize(frame_header_bytes - part);
-      break;
-    }
-    changed = changed || type == NGHTTP2_HEADERS || type == NGHTTP2_RST_STREAM ||
-              (type == NGHTTP2_DATA && (byte(4) & NGHTTP2_FLAG_END_STREAM) != 0);
+    if (type == NGHTTP2_DATA && changed) break;
+    changed = role_ == Role::server &&
+              (changed || type == NGHTTP2_HEADERS || type == NGHTTP2_RST_STREAM ||
+               (type == NGHTTP2_DATA && (byte(4) & NGHTTP2_FLAG_END_STREAM) != 0));
     walk_skip_bytes_ = byte(0) << 16 | byte(1) << 8 | byte(2);
     const std::uint32_t id = (byte(5) & 0x7f) << 24 | byte(6) << 16 | byte(7) << 8 | byte(8);
-    walk_header_.clear();
+    at += frame_header_bytes;
     if (type != NGHTTP2_DATA || id % 2 == 0) continue;
     const std::uint32_t half = id / 2;
     if (!history_.remembers(half) || !history_.ended[half % History::streams]) continue;

@@ -181,9 +181,12 @@ class H2Session {
     std::uint32_t next = 0;      // one above the highest; stream ids are odd, and halved here
     bool remembers(std::uint32_t id) const noexcept { return id < next && next - id <= streams; }
   };
-  // nghttp2 skips DATA of a closed stream without a word, so we walk over the frames ourselves.
-  // Returns how many bytes come before the first DATA frame of a stream that the peer has ended.
+  // nghttp2 skips DATA of a closed stream without a word, and counts the pieces in which the header
+  // of a CONTINUATION frame arrives as frames of their own, so we walk over the frames ourselves.
+  // Returns how many bytes may be fed: whole frame headers, up to and with that of the first DATA
+  // frame of a stream that the peer has ended.
   std::size_t walk(std::string_view bytes, std::int32_t& late_stream) noexcept;
+  std::size_t walk_and_feed(std::string_view bytes) noexcept;
   bool feed(std::string_view bytes) noexcept;
   // 0, or what the callback returns to end the connection; breaks() likewise.
   int note_stream(std::uint32_t id, bool opens, bool ends, bool exists) noexcept;
@@ -220,7 +223,7 @@ class H2Session {
   unsigned continuations_ = 0;
   History history_;
   std::uint64_t walk_skip_bytes_ = 0;  // preface, then payload of the frame that was entered
-  std::string walk_header_;            // the beginning of a frame header
+  std::string walk_header_;            // the beginning of a frame header, not fed yet
   Nuisance idle_frames_;
   Nuisance window_updates_;
 

@@ -9,6 +9,8 @@
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 
+#include "config/utf8.hpp"
+
 namespace kubelane::log {
 namespace {
 
@@ -73,28 +75,6 @@ std::string timestamp() {
   out += '.';
   out.append(3 - digits.size(), '0');
   return out + digits + "Z";
-}
-
-// The length of the UTF-8 character at the front (RFC 3629), 0 when there is none.
-std::size_t utf8_length(std::string_view text) {
-  const auto byte = [&](std::size_t i) {
-    return i < text.size() ? static_cast<unsigned char>(text[i]) : 0u;
-  };
-  const auto continues = [&](std::size_t i) { return (byte(i) & 0xc0u) == 0x80u; };
-  const unsigned first = byte(0);
-  if (first < 0x80) return 1;
-  if (first >= 0xc2 && first <= 0xdf) return continues(1) ? 2 : 0;
-  if (first >= 0xe0 && first <= 0xef) {
-    const bool shortest = first != 0xe0 || byte(1) >= 0xa0;
-    const bool surrogate = first == 0xed && byte(1) >= 0xa0;
-    return shortest && !surrogate && continues(1) && continues(2) ? 3 : 0;
-  }
-  if (first >= 0xf0 && first <= 0xf4) {
-    const bool shortest = first != 0xf0 || byte(1) >= 0x90;
-    const bool too_large = first == 0xf4 && byte(1) >= 0x90;
-    return shortest && !too_large && continues(1) && continues(2) && continues(3) ? 4 : 0;
-  }
-  return 0;
 }
 
 // Control characters, the C1 ones of terminals included, become JSON's escapes in both formats;

@@ -17,7 +17,6 @@ using Kind = tls::Step::Kind;
 constexpr std::size_t turn_bytes = 256UL * 1024;        // then the others' turn
 constexpr std::size_t inline_body_bytes = 16UL * 1024;  // sent together with the head
 constexpr std::string_view last_chunk = "0\r\n\r\n";
-constexpr std::chrono::milliseconds watch_end_spacing{20};
 
 // RFC 9110 section 9.2.1; the set that Go's client replays on a lost connection.
 bool is_safe(std::string_view method) {
@@ -105,12 +104,13 @@ bool Exchange::may_replay(const Error& error) const {
 // Puts a connection into upstream_. `fresh`: a new one, since others of the pool may have died
 // together with the last.
 runtime::Task<Result<bool>> Exchange::lease(bool fresh) {
+  H2Upstream& h2 = *worker_.h2_upstreams_[route_.service];
   if (!fresh) upstream_ = pool_.take();
   if (upstream_) {
     upstream_->set_sink(&local_.readiness_);
+    h2.reused_http1();
     co_return true;
   }
-  H2Upstream& h2 = *worker_.h2_upstreams_[route_.service];
   for (int attempt = 0;; ++attempt) {
     const link::UpstreamSnapshotPtr snapshot = pool_.snapshot();
     if (!snapshot->identity || snapshot->addresses.empty())
@@ -208,6 +208,8 @@ runtime::Task<Result<>> Exchange::send_request() {
       sent += more.bytes;
       continue;
     }
+    if (worker_.phase_ == Worker::Phase::ending)
+      co_return Error{Code::draining, Side::self, Retry::no, 0, "drain"};
     const bool in_time = co_await local_.readiness_.wait(deadline);
     if (!in_time) co_return Error{Code::timeout, Side::upstream, Retry::no, 0, "request head"};
   }
@@ -459,12 +461,7 @@ runtime::Task<Result<>> Exchange::relay() {
     }
     const bool ending = worker_.phase_ == Worker::Phase::ending;
     if (worker_.phase_ != Worker::Phase::serving && watch_ && response_started_) {
-      // Many watches do not end in one instant: each has its turn in a short window.
-      if (watch_end == Clock::time_point::max()) {
-        watch_end = worker_.loop_.now() +
-                    std::min<Clock::duration>(watch_end_spacing * worker_.watches_ended_++,
-                                              worker_.config_.timeouts.drain / 4);
-      }
+      if (watch_end == Clock::time_point::max()) watch_end = worker_.turn_to_end_watch();
       if ((ending || worker_.loop_.now() >= watch_end) && end_watch()) {
         response_done_ = close_local_ = true;
         upstream_keeps_alive_ = false;
@@ -482,7 +479,9 @@ runtime::Task<Result<>> Exchange::relay() {
       co_return Error{Code::timeout, client_stalls ? Side::local : Side::upstream, Retry::no, 0,
                       client_stalls || local_.up_.finished() ? "response head" : "request body"};
     }
-    Clock::time_point until = std::min(deadline(), watch_end);
+    Clock::time_point until = deadline();
+    // In the middle of an event its rest is waited for, which wakes us.
+    if (watch_end > worker_.loop_.now()) until = std::min(until, watch_end);
     if (response_done_) until = progress_ + worker_.config_.timeouts.progress;
     if (until == Clock::time_point::max()) {
       in_time = true;

@@ -68,6 +68,9 @@ void H2Exchange::begin(const http::H2Head& head) noexcept {
                          head.method == "TRACE");
   if (const http::Field* accept = http::find(head.fields, http::FieldId::accept))
     accept_ = accept->value.substr(0, 256);
+  const std::size_t query_at = std::min(head.path.find('?'), head.path.size());
+  const std::string_view whole_path = head.path.substr(0, query_at);
+  log_.begin(head.method, whole_path, {}, worker_.loop_.now(), "HTTP/2");
   if (head.too_large) {
     return answer(local_error(Code::head_too_large, "request head"),
                   "the request head is larger than kubelane's limit (max_header_bytes " +
@@ -83,11 +86,8 @@ void H2Exchange::begin(const http::H2Head& head) noexcept {
     return answer(local_error(Code::overloaded, "admit"),
                   "kubelane has reached its memory limit (limits.buffer_memory_bytes)");
   }
-  const std::size_t query_at = std::min(head.path.find('?'), head.path.size());
-  const std::string_view whole_path = head.path.substr(0, query_at);
   Admission admission = admit(*listener_, authority, whole_path, head.fields);
   if (admission.route == nullptr) {
-    log_.begin(head.method, whole_path, {}, worker_.loop_.now(), "HTTP/2");
     if (admission.error.code == Code::unauthorized) local_.token_rejected();
     return answer(admission.error, std::move(admission.message));
   }
@@ -347,15 +347,14 @@ void H2Exchange::truncated() noexcept {
   local_.wake();
 }
 
-bool H2Exchange::end_watch() noexcept {
-  if (!is_running_watch()) return true;
+void H2Exchange::end_watch() noexcept {
+  if (!is_running_watch()) return;
   const std::uint64_t open = boundary_.open_bytes();
-  if (open > down_.size()) return false;
+  if (open > down_.size()) return;
   detach(H2Code::cancel);
   down_.truncate(down_.size() - static_cast<std::size_t>(open));
   down_ended_ = true;
   local_.session_.resume(local_stream_);
-  return true;
 }
 
 void H2Exchange::end_now() noexcept {

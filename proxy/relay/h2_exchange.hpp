@@ -50,8 +50,8 @@ class H2Exchange final : public runtime::PooledFrame, private runtime::Deadline 
   bool awaits_head() const noexcept { return !response_started_; }
 
   // --- from the local side
-  // Drain: a watch ends between two events. True when it did, or had ended.
-  bool end_watch() noexcept;
+  // Drain: a running watch ends, unless it stands in the middle of an event.
+  void end_watch() noexcept;
   // The drain is over: what still runs ends, so that it does not look complete.
   void end_now() noexcept;
   bool is_running_watch() const noexcept { return watch_ && response_started_ && !down_ended_; }

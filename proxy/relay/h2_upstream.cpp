@@ -41,13 +41,24 @@ void H2Upstream::learn(bool http2) {
 tls::Alpn H2Upstream::alpn_for_http1() noexcept {
   if (worker_.config_.proxy_protocol != ProxyProtocol::automatic || offers_ == Offers::http2)
     return tls::Alpn::http1;
-  // One at a time; and where HTTP/1.1 is known, as often as credentials are polled.
-  const Clock::time_point now = worker_.loop_.now();
+  if (!look_is_due()) return tls::Alpn::http1;
+  looked_ = worker_.loop_.now();
+  return tls::Alpn::any;
+}
+
+void H2Upstream::reused_http1() noexcept {
+  if (offers_ != Offers::http1 || worker_.config_.proxy_protocol != ProxyProtocol::automatic)
+    return;
+  if (!look_is_due() || worker_.phase_ != Worker::Phase::serving || !pool_.usable_now()) return;
+  looked_ = worker_.loop_.now();
+  dial();
+}
+
+// One at a time; and where HTTP/1.1 is known, as often as credentials are polled.
+bool H2Upstream::look_is_due() const noexcept {
   const Clock::duration pause = offers_ == Offers::http1 ? worker_.config_.timeouts.credentials_poll
                                                          : Clock::duration(dial_pause);
-  if (dialling_ || now - looked_ < pause) return tls::Alpn::http1;
-  looked_ = now;
-  return tls::Alpn::any;
+  return !dialling_ && worker_.loop_.now() - looked_ >= pause;
 }
 
 void H2Upstream::take_link(link::UpstreamConnectionPtr connection, std::uint64_t epoch) {

@@ -32,6 +32,10 @@ class H2Upstream {
   // What an HTTP/1.1 request's new connection should offer: http/1.1, or now and then both, to see
   // whether the Proxy has changed.
   tls::Alpn alpn_for_http1() noexcept;
+  // An HTTP/1.1 request found a connection in the pool. Where that is so all the time nobody dials,
+  // and a Proxy that has begun to offer HTTP/2 would stay unnoticed: dials beside it when a look is
+  // due. What was dialled goes into the pool, or becomes a link.
+  void reused_http1() noexcept;
   // A connection on which HTTP/2 was chosen: it becomes a link. And the other choice.
   // `epoch`: UpstreamPool::epoch() when it was dialled.
   void take_link(link::UpstreamConnectionPtr connection, std::uint64_t epoch);
@@ -55,6 +59,7 @@ class H2Upstream {
  private:
   friend class UpstreamLink;
 
+  bool look_is_due() const noexcept;
   UpstreamLink* usable_link() noexcept;
   bool wants_link() const noexcept;
   void dial_if_wanted();

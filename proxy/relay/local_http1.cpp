@@ -85,10 +85,7 @@ runtime::Task<bool> LocalHttp1::read_head() {
                       std::to_string(worker_.config_.limits.max_header_fields) + ")"
             : code == Code::http_version ? "kubelane speaks HTTP/1.1 here"
                                          : "malformed request: " + std::string(verdict.reason);
-        const Error error{code, Side::local, Retry::no, 0, "request head"};
-        co_await answer(error, std::move(message), true);
-        co_await end_properly(true);
-        co_return false;
+        co_return co_await refuse_head(code, std::move(message), deadline - timeouts.request_head);
       }
     }
     // Between requests a drain closes the connection; a head that has begun may still be served.
@@ -99,20 +96,18 @@ runtime::Task<bool> LocalHttp1::read_head() {
     }
     if (!in_time) {
       if (begun) {
-        const Error error{Code::timeout, Side::local, Retry::no, 0, "request head"};
         std::string message = "the request head did not arrive in time";
-        co_await answer(error, std::move(message), true);
+        co_return co_await refuse_head(Code::timeout, std::move(message),
+                                       deadline - timeouts.request_head);
       }
       co_await end_properly(false);
       co_return false;
     }
     const std::span<char> space = up_.buffer.space();
     if (space.empty()) {
-      const Error error{Code::head_too_large, Side::local, Retry::no, 0, "request head"};
       std::string message = "the request head is larger than kubelane's buffer";
-      co_await answer(error, std::move(message), true);
-      co_await end_properly(true);
-      co_return false;
+      co_return co_await refuse_head(Code::head_too_large, std::move(message),
+                                     deadline - timeouts.request_head);
     }
     const tls::Step step = stream.read(space);
     if (step.kind == Kind::moved) {
@@ -136,6 +131,19 @@ runtime::Task<bool> LocalHttp1::read_head() {
     stream.send_held();
     in_time = worker_.loop_.now() < deadline;
   }
+}
+
+// A head that cannot be read: the answer, and the end of the connection. Its line in the log says
+// nothing of the request, since nothing is known for sure.
+runtime::Task<bool> LocalHttp1::refuse_head(Code code, std::string message,
+                                            Clock::time_point began) {
+  const Error error{code, Side::local, Retry::no, 0, "request head"};
+  AccessLog line;
+  line.begin({}, {}, {}, began, "HTTP/1.1");
+  line.end({}, http::answer_for(error).code, 0, 0, false, name(code), worker_.loop_.now());
+  co_await answer(error, std::move(message), true);
+  co_await end_properly(code != Code::timeout);
+  co_return false;
 }
 
 runtime::Task<After> LocalHttp1::serve_request() {
@@ -219,6 +227,8 @@ runtime::Task<bool> LocalHttp1::send_all(std::string bytes) {
       if (rest.empty() && !stream.output_pending()) co_return true;
       continue;
     }
+    // Who takes nothing is not waited for beyond the drain.
+    if (worker_.phase_ == Worker::Phase::ending) co_return false;
     const bool in_time = co_await readiness_.wait(deadline);
     if (!in_time) co_return false;
   }

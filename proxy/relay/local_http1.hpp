@@ -38,6 +38,7 @@ class LocalHttp1 {
   friend class Tunnel;
 
   runtime::Task<bool> read_head();
+  runtime::Task<bool> refuse_head(Code code, std::string message, runtime::Clock::time_point began);
   runtime::Task<After> serve_request();
   void log_refused(const Admission& admission, const Error& error) const;
   // Sends a Status as the answer to the current request.

@@ -11,7 +11,6 @@ using http::H2Code;
 using runtime::Clock;
 
 constexpr unsigned max_rejected_tokens = 3;
-constexpr std::chrono::milliseconds watch_end_spacing{20};
 // How long a client may take to see the notice of a shutdown before the last word.
 constexpr std::chrono::seconds notice_time{1};
 constexpr std::chrono::seconds goodbye_time{1};
@@ -117,18 +116,17 @@ bool LocalHttp2::look_at_phase(Clock::time_point now) noexcept {
   if (notice_sent_ && !session_.goaway_sent() && now - notice_at_ >= notice_time)
     session_.goaway(H2Code::no_error);
   if (draining) {
-    // Many watches do not end in one instant: each has its turn in a short window.
     const bool ending = worker_.phase_ == Worker::Phase::ending;
     next_watch_end_ = Clock::time_point::max();
     for (const auto& exchange : exchanges_) {
       if (!exchange->is_running_watch()) continue;
-      if (exchange->watch_end_ == Clock::time_point::max()) {
-        exchange->watch_end_ =
-            now + std::min<Clock::duration>(watch_end_spacing * worker_.watches_ended_++,
-                                            worker_.config_.timeouts.drain / 4);
-      }
-      if ((ending || now >= exchange->watch_end_) && exchange->end_watch()) continue;
-      next_watch_end_ = std::min(next_watch_end_, std::max(exchange->watch_end_, now));
+      if (exchange->watch_end_ == Clock::time_point::max())
+        exchange->watch_end_ = worker_.turn_to_end_watch();
+      // In the middle of an event its rest is waited for, which wakes us.
+      if (ending || now >= exchange->watch_end_)
+        exchange->end_watch();
+      else
+        next_watch_end_ = std::min(next_watch_end_, exchange->watch_end_);
     }
     if (ending && !ended_all_) {
       ended_all_ = true;

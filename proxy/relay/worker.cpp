@@ -4,6 +4,7 @@
 #include <csignal>
 
 #include "proxy/relay/local_connection.hpp"
+#include "proxy/relay/watch_turns.hpp"
 
 namespace kubelane::relay {
 namespace {
@@ -71,6 +72,10 @@ bool Worker::lost_http2(const Listener& listener) const {
   return false;
 }
 
+runtime::Clock::time_point Worker::turn_to_end_watch() noexcept {
+  return drain_began_ + watch_turn(watch_turns_++, config_.timeouts.drain / 4);
+}
+
 void Worker::wake_all() {
   for (LocalConnection* connection : local_connections_) connection->wake();
 }
@@ -117,6 +122,7 @@ void Worker::place(tls::UniqueFd fd, std::size_t listener) {
 void Worker::drain(std::function<void()> then) {
   loop_.post([this, then = std::move(then)]() mutable {
     phase_ = Phase::draining;
+    drain_began_ = loop_.now();
     drained_ = std::move(then);
     wake_all();
     look_at_drain();

@@ -85,6 +85,8 @@ class Worker {
   // Some cluster of this listener is known to have none: its clients must come back with HTTP/1.1.
   bool lost_http2(const Listener& listener) const;
   void wake_all();
+  // In a drain: when the next watch that asks should end (watch_turns.hpp).
+  runtime::Clock::time_point turn_to_end_watch() noexcept;
 
   const Config& config_;
   WorkerReports reports_;
@@ -100,7 +102,8 @@ class Worker {
   std::function<void()> drained_;
   std::minstd_rand random_;
   Phase phase_ = Phase::serving;
-  std::size_t watches_ended_ = 0;
+  runtime::Clock::time_point drain_began_{};
+  std::size_t watch_turns_ = 0;  // given in this drain
   std::atomic<std::size_t> connection_count_{0};
 
   // Scratch of one turn: never valid across a suspension.

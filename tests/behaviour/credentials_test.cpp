@@ -94,26 +94,6 @@ TEST_F(Credentials, a_running_watch_survives_a_renewal) {
   EXPECT_TRUE(watch.complete);
 }
 
-TEST_F(Credentials, connections_are_never_shared_between_identities) {
-  ASSERT_NO_FATAL_FAILURE(start());
-  for (int i = 0; i < 5; ++i) {
-    const lab::TbotMaterial next = renew();
-    credentials().write(next);
-    ASSERT_TRUE(uses(next.client.serial));
-  }
-  const auto seen = proxy().seen();
-  for (const auto& request : seen.requests) {
-    if (request.kube) {
-      EXPECT_EQ(request.client_serial, seen.connections.at(request.connection).client_serial);
-    }
-  }
-  for (const auto& [id, connection] : seen.connections) {
-    if (connection.kube && connection.handshaken) {
-      EXPECT_FALSE(connection.client_serial.empty()) << id;
-    }
-  }
-}
-
 // tbot is stopped in the middle of a renewal, at many places: the last good identity serves on, and
 // no mixture of two is ever used.
 TEST_F(Credentials, torn_directories_are_waited_out) {

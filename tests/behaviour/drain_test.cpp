@@ -1,9 +1,14 @@
 // SIGTERM: no new work, what runs finishes, watches and tunnels end properly, exit status 0.
+#include <algorithm>
+#include <atomic>
 #include <csignal>
+#include <memory>
 #include <string>
+#include <thread>
+#include <utility>
 #include <vector>
 
-#include "tests/support/kubelane_fixture.hpp"
+#include "tests/support/http2_fixture.hpp"
 
 namespace {
 
@@ -95,6 +100,45 @@ TEST_F(Drain, who_waits_or_does_not_read_is_not_waited_for) {
   EXPECT_TRUE(stalled.ended());
 }
 
+// Answers of our own that nobody reads are given up when the drain is over, not a minute later.
+TEST_F(Drain, answers_that_nobody_reads_are_given_up_at_the_deadline) {
+  more_yaml = "workers: 1\ntimeouts: {drain: 500ms}\n";
+  ASSERT_NO_FATAL_FAILURE(start());
+  proxy().set_accept(lab::AcceptMode::refuse);
+  proxy().close_all();
+  TlsClient stalled = connect();
+  // More answers than the sockets hold; a thread, since at some point the requests stand still,
+  // too.
+  std::atomic<bool> stop{false};
+  std::thread asking([&] {
+    try {
+      for (int i = 0; i < 60'000 && !stop; ++i) stalled.write(request("GET", "/x"));
+    } catch (const std::runtime_error&) {
+      return;  // its end
+    }
+  });
+  const auto answers = [&] {
+    std::size_t count = 0;
+    for (const auto& line : kubelane().error_lines())
+      if (line.find("answered locally") != std::string::npos) ++count;
+    return count;
+  };
+  // Until there come no more.
+  std::size_t known = 0;
+  EXPECT_TRUE(support::eventually([&] {
+    const std::size_t before = std::exchange(known, answers());
+    std::this_thread::sleep_for(std::chrono::milliseconds(300));
+    return before > 1000 && before == known;
+  }));
+  kubelane().signal(SIGTERM);
+  EXPECT_EQ(kubelane().wait_exit(), 0);
+  stop = true;
+  asking.join();
+  EXPECT_TRUE(kubelane().wait_for_line("drain deadline passed")) << "it was stalled";
+  for (const auto& line : kubelane().error_lines())
+    EXPECT_EQ(line.find("cutting connections"), std::string::npos) << "it ended by itself";
+}
+
 TEST_F(Drain, a_second_signal_stops_at_once) {
   ASSERT_NO_FATAL_FAILURE(start());
   TlsClient caller = connect();
@@ -115,6 +159,52 @@ TEST_F(Drain, hangup_reads_credentials_and_does_not_stop) {
     EXPECT_TRUE(kubelane().wait_for_line("reading the credentials again", from));
   }
   EXPECT_EQ(get("/bytes/1").status, 200);
+}
+
+class DrainOfMany : public support::Http2Fixture {};
+
+// Hundreds of clients that come back in one instant would hurt whoever serves them next.
+TEST_F(DrainOfMany, two_hundred_watches_end_one_after_the_other) {
+  using Clock = std::chrono::steady_clock;
+  constexpr std::size_t of_each = 100;
+  ASSERT_NO_FATAL_FAILURE(start_http2());
+  std::vector<std::unique_ptr<support::H2Client>> clients;
+  std::vector<std::pair<support::H2Client*, support::H2Client::StreamId>> streams;
+  for (std::size_t i = 0; i < of_each; ++i) {
+    if (i % 25 == 0) clients.push_back(connect_h2());
+    streams.emplace_back(clients.back().get(),
+                         clients.back()->send(h2_request("GET", "/watch?watch=1&events=1")));
+    ASSERT_TRUE(clients.back()->wait_head(streams.back().second));
+  }
+  std::vector<TlsClient> watchers;
+  std::vector<Response> watches;
+  for (std::size_t i = 0; i < of_each; ++i) {
+    watchers.push_back(connect());
+    watchers.back().write(request("GET", "/watch?watch=1&events=1"));
+    watches.push_back(watchers.back().read_response_head());
+  }
+  const auto signalled = Clock::now();
+  kubelane().signal(SIGTERM);
+  std::vector<Clock::time_point> ends(of_each);
+  std::vector<std::thread> readers;
+  for (std::size_t i = 0; i < of_each; ++i) {
+    readers.emplace_back([&, i] {
+      watchers[i].read_response_body(watches[i]);
+      ends[i] = Clock::now();
+    });
+  }
+  for (auto& reader : readers) reader.join();
+  for (const Response& watch : watches) EXPECT_TRUE(watch.complete) << "cut, not ended";
+  for (const auto& [of, stream] : streams) {
+    const support::H2Response watch = of->finish(stream);
+    EXPECT_TRUE(watch.ended);
+    ends.push_back(watch.closed_at);
+  }
+  EXPECT_EQ(kubelane().wait_exit(), 0);
+  // A busy machine makes them later, never earlier: 20 ms for each that ended before.
+  std::sort(ends.begin(), ends.end());
+  for (std::size_t i = 0; i < ends.size(); ++i)
+    EXPECT_GE(ends[i] - signalled, std::chrono::milliseconds(20) * i) << i << " were faster";
 }
 
 }  // namespace

@@ -188,7 +188,35 @@ TEST_F(Http2Guards, a_continuation_flood_is_bounded) {
   attacker->write(h2::frame(h2::frame_type::headers, 0, 1, "\x82"));
   for (int i = 0; i < 10'000; ++i)
     if (!attacker->write(h2::frame(h2::frame_type::continuation, 0, 1, ""))) break;
-  EXPECT_TRUE(attacker->wait_closed().closed);
+  const support::H2RawEnd end = attacker->wait_closed();
+  EXPECT_TRUE(end.closed);
+  EXPECT_EQ(end.goaway_code, h2::error_code::enhance_your_calm);
+}
+
+// The limit counts frames, not the pieces in which they happen to arrive.
+TEST_F(Http2Guards, a_head_in_many_frames_is_served_byte_by_byte) {
+  ASSERT_NO_FATAL_FAILURE(start_http2());
+  const auto sender = connect_h2_raw();
+  sender->settle();
+  const std::string block = h2::header_block(good("/bytes/5"));
+  constexpr std::size_t frames = 16;
+  const std::size_t piece = block.size() / frames;
+  std::string all = h2::frame(h2::frame_type::headers, h2::flag::end_stream, 1, "");
+  for (std::size_t i = 0; i < frames; ++i) {
+    const bool last = i + 1 == frames;
+    all += h2::frame(h2::frame_type::continuation, last ? h2::flag::end_headers : 0, 1,
+                     block.substr(i * piece, last ? std::string::npos : piece));
+  }
+  // Every byte is taken in by itself: the answer to a PING shows that the bytes before it were.
+  // None may stand between the frames of a head, so that a neighbour's does it.
+  const auto neighbour = connect_h2();
+  for (const char byte : all) {
+    ASSERT_TRUE(sender->write({&byte, 1}));
+    ASSERT_TRUE(neighbour->ping());
+  }
+  const auto answer = sender->next(h2::frame_type::data, 1);
+  ASSERT_TRUE(answer);
+  EXPECT_EQ(answer->payload, "abcde");
 }
 
 TEST_F(Http2Guards, empty_data_frames_are_bounded) {

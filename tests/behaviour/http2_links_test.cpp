@@ -1,5 +1,7 @@
 // HTTP/2 links to the Proxy: their number, their end, renewal, and a Proxy that changes its mind.
+#include <algorithm>
 #include <atomic>
+#include <memory>
 #include <set>
 #include <string>
 #include <thread>
@@ -247,26 +249,83 @@ TEST_F(Http2Links, a_proxy_that_stops_offering_http_2_is_followed) {
   EXPECT_EQ(support::TlsClient(endpoint().host, endpoint().port, both).alpn(), "http/1.1");
 }
 
+// Whoever runs on HTTP/1.1 goes on; no connection has to end for the news to be heard.
 TEST_F(Http2Links, a_proxy_that_starts_offering_http_2_is_followed) {
   proxy_options.http2 = false;
-  more_yaml += "timeouts: {credentials_poll: 200ms}\n";
+  more_yaml = "workers: 2\ntimeouts: {credentials_poll: 200ms}\n";
   ASSERT_NO_FATAL_FAILURE(start());
-  EXPECT_EQ(get("/bytes/1").status, 200);
+  ASSERT_TRUE(kubelane().wait_for_line("the Proxy's protocol"));
+  std::vector<support::TlsClient> watchers;
+  std::vector<support::Response> watches;
+  for (int i = 0; i < 6; ++i) {
+    watchers.push_back(connect());
+    watchers.back().write(request("GET", "/watch?watch=1&events=2&old"));
+    watches.push_back(watchers.back().read_response_head());
+    EXPECT_EQ(watches.back().status, 200);
+  }
+  std::atomic<bool> stop{false};
+  std::atomic<int> served{0};
+  std::atomic<int> failed{0};
+  std::vector<std::thread> callers;
+  for (int i = 0; i < 3; ++i) {
+    callers.emplace_back([&] {
+      try {
+        support::TlsClient caller = connect();
+        while (!stop) {
+          caller.write(request("POST", "/echo", "Content-Length: 5\r\n", "hello"));
+          const support::Response response = caller.read_response();
+          if (response.status != 200 || response.body != "hello") ++failed;
+          ++served;
+        }
+      } catch (const std::exception& error) {
+        ++failed;
+        ADD_FAILURE() << error.what();
+      }
+    });
+  }
   support::ClientOptions both;
   both.ca_pem = endpoint().ca_pem;
   both.alpn = {"h2", "http/1.1"};
-  const auto alpn = [&] {
-    return support::TlsClient(endpoint().host, endpoint().port, both).alpn();
+  // Held all at once, so that every worker gets some.
+  const auto all_speak = [&](const std::string& protocol) {
+    std::vector<support::TlsClient> probes;
+    for (int i = 0; i < 8; ++i) {
+      probes.emplace_back(endpoint().host, endpoint().port, both);
+      if (probes.back().alpn() != protocol) return false;
+    }
+    return true;
   };
-  EXPECT_EQ(alpn(), "http/1.1");
+  EXPECT_TRUE(all_speak("http/1.1"));
+  ASSERT_TRUE(eventually([&] { return served > 100; }));
+  EXPECT_EQ(links(), 0u);
   proxy().offer_http2(true);
-  EXPECT_TRUE(eventually([&] {
-    proxy().close_idle();  // as a Proxy that restarts: kept connections end
-    EXPECT_EQ(get("/bytes/2").status, 200);
-    return alpn() == "h2";
-  }));
-  EXPECT_EQ(get_h2(*connect_h2(), "/bytes/3").status, 200);
-  EXPECT_GT(arrived("/bytes/3").h2.stream, 0);
+  EXPECT_TRUE(eventually([&] { return all_speak("h2"); }));
+  // New streams over HTTP/2 all the way, for every worker.
+  std::vector<std::unique_ptr<H2Client>> clients;
+  std::vector<H2Client::StreamId> new_watches;
+  for (int i = 0; i < 8; ++i) {
+    clients.push_back(connect_h2());
+    const std::string target = "/bytes/" + std::to_string(100 + i);
+    EXPECT_EQ(get_h2(*clients.back(), target).body, lab::pattern_bytes(100 + i));
+    EXPECT_GT(arrived(target).h2.stream, 0) << target;
+    new_watches.push_back(open_watch(*clients.back(), std::to_string(i)));
+    EXPECT_GT(arrived("&n=" + std::to_string(i)).h2.stream, 0);
+  }
+  EXPECT_GE(links(), 1u);
+  const int before = served;
+  ASSERT_TRUE(eventually([&] { return served > before + 100; })) << "HTTP/1.1 goes on";
+  stop = true;
+  for (auto& caller : callers) caller.join();
+  EXPECT_EQ(failed, 0) << "of " << served;
+  // Watches of before, too: each gets its two events over the connection that it had.
+  gate().release(1000);
+  for (std::size_t i = 0; i < watchers.size(); ++i) {
+    watchers[i].read_response_body(watches[i]);
+    EXPECT_TRUE(watches[i].complete);
+    EXPECT_EQ(std::count(watches[i].body.begin(), watches[i].body.end(), '\n'), 2);
+  }
+  for (std::size_t i = 0; i < clients.size(); ++i)
+    EXPECT_TRUE(clients[i]->finish(new_watches[i]).ended);
 }
 
 TEST_F(Http2Links, many_first_requests_find_out_the_protocol_once) {

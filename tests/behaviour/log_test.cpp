@@ -144,6 +144,28 @@ TEST_F(Log, requests_that_get_no_further_have_their_line_too) {
   EXPECT_EQ(access_line(), "demo|list|pods|web||503");
 }
 
+TEST_F(Log, heads_that_cannot_be_read_have_their_line_too) {
+  more_yaml = "limits: {max_header_bytes: 4096}\ntimeouts: {request_head: 300ms}\n";
+  ASSERT_NO_FATAL_FAILURE(start());
+  const auto raw = [&](const std::string& head) {
+    TlsClient caller = connect();
+    caller.write(head);
+    return caller.read_response().status;
+  };
+  const std::string host = "Host: " + endpoint().host_header() + "\r\n";
+  EXPECT_EQ(raw("GET /a b HTTP/1.1\r\n" + host + "\r\n"), 400);
+  EXPECT_EQ(access_line(), "|||||400");
+  EXPECT_EQ(raw("GET / HTTP/1.1\r\n" + host + "Host: other\r\n\r\n"), 400);
+  EXPECT_EQ(access_line(), "|||||400");
+  EXPECT_EQ(raw("GET / HTTP/1.1\r\n" + host + "X: " + std::string(5000, 'x') + "\r\n\r\n"), 431);
+  EXPECT_EQ(access_line(), "|||||431");
+  EXPECT_EQ(raw("GET / HTTP/3.0\r\n" + host + "\r\n"), 505);
+  EXPECT_EQ(access_line(), "|||||505");
+  EXPECT_EQ(raw("GET / HTTP/1.1\r\nHo"), 408);
+  EXPECT_EQ(access_line(), "|||||408");
+  EXPECT_EQ(access_lines(5).back().at("failure").as_string(), "timeout");
+}
+
 TEST_F(Log, requests_without_credentials_have_their_line_too) {
   client.valid_until = 3;
   ASSERT_NO_FATAL_FAILURE(start());

@@ -84,10 +84,19 @@ struct RequestRecord {
   H2RequestRecord h2;
 };
 
+// A client certificate that finished a handshake with the kube service.
+struct CertificateRecord {
+  std::chrono::system_clock::time_point not_after;
+  std::size_t connections = 0;
+  std::size_t requests = 0;
+  std::size_t requests_late = 0;  // of those, whose head came after its end
+};
+
 struct Observations {
   std::map<int, ConnectionRecord> connections;
-  std::deque<RequestRecord> requests;  // the newest 20,000
-  std::size_t request_count = 0;       // kube service only
+  std::map<std::string, CertificateRecord> certificates;  // by serial
+  std::deque<RequestRecord> requests;                     // the newest 20,000
+  std::size_t request_count = 0;                          // kube service only
   std::size_t web_request_count = 0;
   std::size_t kube_handshakes_full = 0;
   std::size_t kube_handshakes_resumed = 0;

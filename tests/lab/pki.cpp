@@ -1,6 +1,7 @@
 #include "tests/lab/pki.hpp"
 
 #include <algorithm>
+#include <ctime>
 #include <stdexcept>
 #include <string_view>
 
@@ -151,6 +152,12 @@ std::string serial_of(X509* certificate) {
   std::string serial(text);
   OPENSSL_free(text);
   return serial;
+}
+
+std::chrono::system_clock::time_point not_after_of(X509* certificate) {
+  std::tm parts{};
+  require(ASN1_TIME_to_tm(X509_get0_notAfter(certificate), &parts) == 1, "time");
+  return std::chrono::system_clock::from_time_t(timegm(&parts));
 }
 
 std::vector<std::string> subject_values(X509* certificate, const std::string& oid) {

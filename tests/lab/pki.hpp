@@ -2,6 +2,7 @@
 // proxy's host certificate, bots' client certificates (data-path spec 2.3, 2.4, 8.1, 8.2).
 #pragma once
 
+#include <chrono>
 #include <map>
 #include <memory>
 #include <string>
@@ -67,6 +68,8 @@ Issued issue_server(const Issued& authority, const std::string& common_name,
 // The values of a subject attribute by dotted OID, in order.
 std::vector<std::string> subject_values(X509* certificate, const std::string& oid);
 std::string serial_of(X509* certificate);  // decimal
+// Its last second: valid until the next one begins.
+std::chrono::system_clock::time_point not_after_of(X509* certificate);
 
 // Teleport's rotation (spec 8.2).
 enum class RotationPhase { standby, init, update_clients, update_servers, rollback };

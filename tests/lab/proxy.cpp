@@ -593,6 +593,11 @@ void Proxy::serve(Connection& connection) {
           1 + std::max(0, sk_X509_num(SSL_get_peer_cert_chain(stream.ssl())));
     }
     if (kube) ++(record.resumed ? seen.kube_handshakes_resumed : seen.kube_handshakes_full);
+    if (kube && client) {
+      CertificateRecord& of = seen.certificates[record.client_serial];
+      of.not_after = not_after_of(client.get());
+      ++of.connections;
+    }
   });
   if (!kube) {
     serve_web(connection, stream);
@@ -617,9 +622,15 @@ bool Proxy::wait_for_request(Connection& connection, TlsStream& stream) {
 void Proxy::note_kube_request(int connection, int id, const Request& request,
                               std::int32_t h2_stream) {
   const bool authorization = request.has("Authorization");
+  const auto now = std::chrono::system_clock::now();
   observer_.change([&](Observations& seen) {
     ConnectionRecord& of = seen.connections[connection];
     ++of.requests;
+    if (const auto found = seen.certificates.find(of.client_serial);
+        found != seen.certificates.end()) {
+      ++found->second.requests;
+      if (now >= found->second.not_after + std::chrono::seconds(1)) ++found->second.requests_late;
+    }
     ++seen.request_count;
     if (authorization) ++seen.authorization_seen;
     RequestRecord record;

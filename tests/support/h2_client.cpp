@@ -152,10 +152,7 @@ struct H2Client::Callbacks {
 
   static int stream_closed(nghttp2_session*, StreamId id, std::uint32_t code, void* data) {
     Stream* stream = find(data, id);
-    if (stream == nullptr) return 0;
-    stream->response.closed = true;
-    stream->response.closed_at = Clock::now();
-    stream->response.close_code = code;
+    if (stream != nullptr) close_stream(*stream, code);
     return 0;
   }
 
@@ -163,9 +160,7 @@ struct H2Client::Callbacks {
   static int frame_not_sent(nghttp2_session*, const nghttp2_frame* frame, int, void* data) {
     Stream* stream = find(data, frame->hd.stream_id);
     if (stream == nullptr || frame->hd.type != NGHTTP2_HEADERS || stream->response.closed) return 0;
-    stream->response.closed = true;
-    stream->response.closed_at = Clock::now();
-    stream->response.close_code = lab::h2::error_code::refused_stream;
+    close_stream(*stream, lab::h2::error_code::refused_stream);
     return 0;
   }
 
@@ -254,11 +249,15 @@ void H2Client::lost(const std::string& why) {
   open_ = false;
   if (error_.empty()) error_ = why;
   for (auto& [id, stream] : streams_) {
-    if (stream.response.closed) continue;
-    stream.response.closed = true;
-    stream.response.closed_at = Clock::now();
-    stream.response.close_code = lab::h2::error_code::internal_error;
+    if (!stream.response.closed) close_stream(stream, lab::h2::error_code::internal_error);
   }
+}
+
+void H2Client::close_stream(Stream& stream, std::uint32_t code) {
+  stream.response.closed = true;
+  stream.response.closed_at = Clock::now();
+  stream.response.close_code = code;
+  if (stream.on_closed) stream.on_closed();
 }
 
 // All that can be read and written now. False: the connection has ended.
@@ -374,6 +373,7 @@ H2Client::StreamId H2Client::send(const H2Request& request) {
     if (id < 0) throw std::runtime_error(std::string("no new stream: ") + nghttp2_strerror(id));
     Stream& fresh = streams_[id];
     fresh.sink = request.sink;
+    fresh.on_closed = request.on_closed;
     fresh.out = request.body;
     fresh.out_end = !request.keep_open;
     fresh.paused = request.paused;
@@ -452,6 +452,13 @@ H2Response H2Client::finish(StreamId id) const {
     throw PatienceOver("stream " + std::to_string(id) + " did not end");
   }
   return response(id);
+}
+
+H2Response H2Client::finish_and_forget(StreamId id) {
+  H2Response done = finish(id);
+  const std::scoped_lock lock(mutex_);
+  streams_.erase(id);
+  return done;
 }
 
 // ---------------------------------------------------------------- flow control

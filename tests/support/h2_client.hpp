@@ -42,6 +42,8 @@ struct H2Request {
   bool paused = false;     // from the start, see pause()
   // Gets the body in place of H2Response::body, on the client's thread.
   std::function<void(std::string_view)> sink{};
+  // Told when nothing more will come, on the client's thread; may not call the client.
+  std::function<void()> on_closed{};
 };
 
 struct H2Response {
@@ -100,6 +102,8 @@ class H2Client {
   bool wait_body(StreamId stream, std::size_t bytes) const;
   // Until it is closed. Throws PatienceOver.
   H2Response finish(StreamId stream) const;
+  // The same, and what is known of the stream is given up: for clients that live long.
+  H2Response finish_and_forget(StreamId stream);
   H2Response exchange(const H2Request& request) { return finish(send(request)); }
   H2Response get(const std::string& path) { return exchange({.path = path}); }
 
@@ -134,6 +138,7 @@ class H2Client {
   struct Stream {
     H2Response response;
     std::function<void(std::string_view)> sink;
+    std::function<void()> on_closed;
     Fields fields;  // of the block that comes in now
     std::string out;
     std::size_t out_at = 0;  // what of it has left
@@ -149,6 +154,7 @@ class H2Client {
   void run();
   bool exchange_bytes();
   void lost(const std::string& why);
+  static void close_stream(Stream& stream, std::uint32_t code);
   void wake() const;
   Stream& stream(StreamId id);
   const Stream& stream(StreamId id) const;

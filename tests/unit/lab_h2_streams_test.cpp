@@ -1,6 +1,7 @@
 // HTTP/2 of the lab in good order: the handlers' answers arrive as over HTTP/1.1, and what the
 // client did is on record.
 #include <algorithm>
+#include <chrono>
 #include <memory>
 #include <string>
 #include <vector>
@@ -287,6 +288,27 @@ TEST_F(LabH2Streams, an_idle_connection_is_told_and_closed) {
       [](const lab::Observations& seen) { return seen.idle_kube_connections() == 1; }));
   EXPECT_EQ(proxy().close_idle(), 1u);
   EXPECT_TRUE(client->wait_closed());
+}
+
+// Go looks at a certificate's time in the handshake only: what comes later on such a connection is
+// served, and told apart.
+TEST_F(LabH2Streams, requests_past_the_end_of_a_certificate_are_counted) {
+  lab::ClientSpec spec;
+  spec.valid_until = 4;
+  const lab::Issued issued = proxy().renew(lab::TbotKind::kubernetes, spec).client;
+  auto options = identity();
+  options.certificate_pem = issued.pem();
+  options.key_pem = issued.private_pem();
+  H2Client client("127.0.0.1", proxy().kube_port(), options);
+  EXPECT_EQ(client.get("/bytes/1").status, 200);
+  const auto record = [&] { return proxy().seen().certificates.at(issued.serial); };
+  EXPECT_EQ(record().connections, 1u);
+  ASSERT_TRUE(support::eventually([&] {
+    EXPECT_EQ(client.get("/bytes/1").status, 200);
+    return record().requests_late > 0;
+  }));
+  EXPECT_GE(std::chrono::system_clock::now(), record().not_after + std::chrono::seconds(1));
+  EXPECT_GT(record().requests, record().requests_late);
 }
 
 TEST_F(LabH2Streams, a_proxy_that_ends_takes_running_streams_along) {
