@@ -4,8 +4,11 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
+#include <linux/sockios.h>
 #include <openssl/err.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include "tls/context.hpp"
@@ -228,6 +231,12 @@ Step Stream::send_batch() noexcept {
   if (!bytes.empty()) leftover_.append(bytes);
   batch_->clear();
   return step(bytes.empty() ? Step::Kind::moved : Step::Kind::want_write);
+}
+
+std::size_t Stream::unacknowledged_bytes() const noexcept {
+  int queued = 0;
+  if (!is_open() || ::ioctl(state_.fd, SIOCOUTQ, &queued) != 0) queued = 0;
+  return leftover_.size() - leftover_begin_ + static_cast<std::size_t>(queued);
 }
 
 Step Stream::flush() noexcept {
@@ -577,7 +586,14 @@ Step Stream::take_message(std::string_view text, std::string_view record) noexce
   return step(Step::Kind::moved);
 }
 
+// One answer serves many requests (RFC 8446 section 4.6.3): while the peer takes nothing, none is
+// piled on another.
 bool Stream::answer_key_update() noexcept {
+  key_update_due_ = output_pending();
+  return key_update_due_ || send_key_update();
+}
+
+bool Stream::send_key_update() noexcept {
   constexpr std::string_view not_requested("\x18\x00\x00\x01\x00", 5);
   take_held();
   const std::size_t sealed =
@@ -644,7 +660,8 @@ Step Stream::write(std::string_view bytes) noexcept {
     sys_ = 0;
     const std::string_view text = bytes.substr(total, RecordLayer::most_text_bytes);
     if (records_) {
-      if (records_->write_key_used_up() && !answer_key_update())
+      if ((std::exchange(key_update_due_, false) || records_->write_key_used_up()) &&
+          !send_key_update())
         return {Step::Kind::failed, 0, {Code::internal, side_, Retry::no, 0, "TLS keys"}};
       const std::size_t sealed =
           records_->seal(RecordLayer::Type::application, text, batch_->end());

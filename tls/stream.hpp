@@ -69,6 +69,9 @@ class Stream {
   Step send_held() noexcept;
   bool holds() const noexcept { return !held_.empty(); }
   bool output_pending() const noexcept { return leftover_begin_ < leftover_.size(); }
+  // Of what was written: the leftover, and what the peer's host has not acknowledged. A system
+  // call.
+  std::size_t unacknowledged_bytes() const noexcept;
 
   // Ends our direction (close_notify, FIN) once the leftover is out; the other direction stays
   // open. Call again after want_write.
@@ -107,6 +110,7 @@ class Stream {
   Step take_alert(std::string_view alert) noexcept;
   Step take_message(std::string_view text, std::string_view record) noexcept;
   bool answer_key_update() noexcept;
+  bool send_key_update() noexcept;
   void feed_openssl(std::string_view record) noexcept;
   void drop_openssl() noexcept;
   std::string_view raw() const noexcept { return std::string_view(raw_).substr(raw_begin_); }
@@ -125,11 +129,12 @@ class Stream {
   std::size_t raw_begin_ = 0;
   std::string text_;  // opened text that its reader had no room for
   std::size_t text_begin_ = 0;
-  std::string messages_;       // the beginning of a handshake message after the handshake
-  std::string_view feed_;      // a record for OpenSSL
-  Step later_;                 // how the direction ended, after the text that came before
-  int sys_ = 0;                // errno of the last failed system call
-  unsigned idle_records_ = 0;  // in a row without application data
+  std::string messages_;         // the beginning of a handshake message after the handshake
+  std::string_view feed_;        // a record for OpenSSL
+  Step later_;                   // how the direction ended, after the text that came before
+  int sys_ = 0;                  // errno of the last failed system call
+  bool key_update_due_ = false;  // the peer asked for it while output was pending
+  unsigned idle_records_ = 0;    // in a row without application data
   Side side_;
   bool tls_ = false;
   bool server_ = false;

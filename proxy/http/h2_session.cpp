@@ -27,7 +27,9 @@ constexpr std::size_t hopeless_block_bytes = 1UL << 20;
 constexpr std::uint64_t reset_burst = 2000;
 constexpr std::uint64_t resets_per_second = 1000;
 constexpr std::size_t frame_header_bytes = 9;
-constexpr std::size_t least_data_bytes = 2048;    // a shorter rest of `wanted` is left empty
+constexpr std::size_t least_data_bytes = 2048;  // a shorter rest of `wanted` is left empty
+// Frames that wait to be sent, in times of max_streams: who makes us say more does not listen.
+constexpr std::size_t most_unsent_frames = 8;
 constexpr std::size_t field_overhead_bytes = 32;  // RFC 7541 section 4.1
 
 std::string_view view(const std::uint8_t* bytes, std::size_t length) noexcept {
@@ -93,6 +95,9 @@ struct H2Session::Callbacks {
       if (noted != 0) return noted;
     }
     if (me.role_ == Role::client) return 0;  // the Proxy is known; floods come from anybody
+    if (nghttp2_session_get_outbound_queue_size(session) >
+        most_unsent_frames * me.limits_.max_streams)
+      return me.breaks("flood by a peer that does not read the answers");
     bool idle = false;
     switch (hd->type) {
       case NGHTTP2_DATA:
@@ -148,7 +153,7 @@ struct H2Session::Callbacks {
         if (frame->headers.cat == NGHTTP2_HCAT_REQUEST) {
           stream = me.owner_.on_request(id, head);
           if (stream == nullptr) {
-            me.reset(id, H2Code::internal_error);
+            me.reset(id, me.goaway_sent_ ? H2Code::refused_stream : H2Code::internal_error);
             return 0;
           }
           me.set_stream(id, stream);
@@ -233,8 +238,8 @@ struct H2Session::Callbacks {
       return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
     }
     std::size_t bytes = std::min(ready.bytes, length);
-    // The frame ends where the TLS records of this turn end; a frame that would be a mere rest is
-    // left whole for the next turn.
+    // The frame ends where the TLS records of this turn end. It must fit: what is promised here and
+    // not sent at once would stand for bytes that may be gone when its turn comes.
     const std::size_t room = me.out_wanted_ - std::min(me.out_wanted_, me.out_bytes_);
     if (bytes + frame_header_bytes > room && room >= least_data_bytes)
       bytes = room - frame_header_bytes;
@@ -256,16 +261,15 @@ struct H2Session::Callbacks {
                        std::size_t length, nghttp2_data_source*, void* user) {
     H2Session& me = self(user);
     const std::size_t size = frame_header_bytes + length;
-    // The first frame of a turn always fits: the area is larger than any.
-    if (me.out_bytes_ > 0 && me.out_bytes_ + size > me.out_wanted_) return NGHTTP2_ERR_WOULDBLOCK;
     H2Stream* const stream = me.stream_of(frame->hd.stream_id);
-    if (stream == nullptr) return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+    if (stream == nullptr || stream->ready().bytes < length || size > me.out_room_ - me.out_bytes_)
+      return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
     std::memcpy(me.out_ + me.out_bytes_, frame_header, frame_header_bytes);
     stream->take(me.out_ + me.out_bytes_ + frame_header_bytes, length);
     me.out_bytes_ += size;
     // What is sent earns credit: Go's clients give it in pieces of 4 KiB, stream and connection.
     me.window_updates_.refund(2 + static_cast<double>(length) / 1024);
-    return 0;
+    return me.has_room() ? 0 : NGHTTP2_ERR_PAUSE;
   }
 
   static const nghttp2_session_callbacks* table() {
@@ -431,6 +435,9 @@ std::size_t H2Session::walk(std::string_view bytes, std::int32_t& late_stream) n
               (changed || type == NGHTTP2_HEADERS || type == NGHTTP2_RST_STREAM ||
                (type == NGHTTP2_DATA && (byte(4) & NGHTTP2_FLAG_END_STREAM) != 0));
     walk_skip_bytes_ = byte(0) << 16 | byte(1) << 8 | byte(2);
+    if (type == NGHTTP2_HEADERS) ++heads_;
+    head_begun_ = type == NGHTTP2_HEADERS || (head_begun_ && type == NGHTTP2_CONTINUATION);
+    head_ends_ = (byte(4) & NGHTTP2_FLAG_END_HEADERS) != 0;
     const std::uint32_t id = (byte(5) & 0x7f) << 24 | byte(6) << 16 | byte(7) << 8 | byte(8);
     at += frame_header_bytes;
     if (type != NGHTTP2_DATA || id % 2 == 0) continue;
@@ -464,7 +471,7 @@ std::size_t H2Session::fill(std::span<char> out, std::size_t wanted) noexcept {
   out_room_ = out.size();
   out_wanted_ = wanted;
   out_bytes_ = 0;
-  while (out_bytes_ < wanted && out_room_ - out_bytes_ >= most_fill_overrun_bytes) {
+  while (out_bytes_ == 0 || has_room()) {
     const std::uint8_t* frame = nullptr;
     const ssize_t length = nghttp2_session_mem_send(session_.get(), &frame);
     if (length < 0) {
@@ -485,6 +492,12 @@ std::size_t H2Session::fill(std::span<char> out, std::size_t wanted) noexcept {
   return out_bytes_;
 }
 
+// For another frame that is worth its header.
+bool H2Session::has_room() const noexcept {
+  return out_wanted_ >= out_bytes_ + least_data_bytes + frame_header_bytes &&
+         out_room_ - out_bytes_ >= most_fill_overrun_bytes;
+}
+
 bool H2Session::finished() const noexcept {
   return broken_ || (nghttp2_session_want_read(session_.get()) == 0 &&
                      nghttp2_session_want_write(session_.get()) == 0);
@@ -497,8 +510,6 @@ bool H2Session::wants_to_write() const noexcept {
 // ---------------------------------------------------------------- header sections
 
 void H2Session::begin_block() noexcept {
-  in_block_ = true;
-  ++blocks_;
   block_bytes_.clear();
   block_slices_.clear();
   block_size_ = 0;
@@ -524,7 +535,6 @@ void H2Session::add_field(std::string_view field_name, std::string_view value) n
 }
 
 H2Head H2Session::end_block(bool end) {
-  in_block_ = false;
   H2Head head;
   head.end = end;
   head.too_large = block_too_large_;

@@ -114,8 +114,8 @@ class H2Session {
 
   // Handles received bytes. False: the connection must end, after what fill() still has to say.
   bool receive(std::string_view bytes, Clock::time_point now) noexcept;
-  // Writes whole frames into `out`, which should have room for at least most_fill_overrun_bytes
-  // beyond `wanted`; DATA is cut so that `wanted` is met exactly where there is enough.
+  // Writes whole frames into `out`, which must have room for at least most_fill_overrun_bytes
+  // beyond `wanted`; DATA is cut so that `wanted` is met, but for a rest too short for a frame.
   // Returns the length; 0: nothing to send. npos: the session is broken.
   static constexpr std::size_t npos = static_cast<std::size_t>(-1);
   static constexpr std::size_t most_fill_overrun_bytes = 20UL * 1024;
@@ -125,8 +125,10 @@ class H2Session {
   bool finished() const noexcept;
   bool wants_to_write() const noexcept;
   // A header section has begun and is not complete: the peer owes the rest within a deadline.
-  bool head_is_open() const noexcept { return in_block_; }
-  std::uint64_t heads_begun() const noexcept { return blocks_; }
+  bool head_is_open() const noexcept {
+    return head_begun_ && !(head_ends_ && walk_skip_bytes_ == 0);
+  }
+  std::uint64_t heads_begun() const noexcept { return heads_; }
   bool greeted() const noexcept { return greeted_; }  // the peer's SETTINGS came
   // Why the session broke: a literal, for the log.
   const char* reason() const noexcept { return reason_; }
@@ -188,6 +190,7 @@ class H2Session {
   std::size_t walk(std::string_view bytes, std::int32_t& late_stream) noexcept;
   std::size_t walk_and_feed(std::string_view bytes) noexcept;
   bool feed(std::string_view bytes) noexcept;
+  bool has_room() const noexcept;
   // 0, or what the callback returns to end the connection; breaks() likewise.
   int note_stream(std::uint32_t id, bool opens, bool ends, bool exists) noexcept;
   void begin_block() noexcept;
@@ -218,10 +221,11 @@ class H2Session {
   std::vector<Field> block_fields_;
   std::size_t block_size_ = 0;  // as HPACK counts
   bool block_too_large_ = false;
-  bool in_block_ = false;
-  std::uint64_t blocks_ = 0;
   unsigned continuations_ = 0;
   History history_;
+  std::uint64_t heads_ = 0;  // HEADERS frames
+  bool head_begun_ = false;  // the frame that was entered last belongs to a header section,
+  bool head_ends_ = false;   // and is its last
   std::uint64_t walk_skip_bytes_ = 0;  // preface, then payload of the frame that was entered
   std::string walk_header_;            // the beginning of a frame header, not fed yet
   Nuisance idle_frames_;

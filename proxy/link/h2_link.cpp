@@ -15,8 +15,9 @@ H2Link::Turn H2Link::turn() noexcept {
   if (!read(now, again)) return Turn::failed;
   if (!write()) return Turn::failed;
   const bool said = unsent_.empty() && !connection_.stream().output_pending();
-  if (peer_ended_) return Turn::ended;
-  if (said && (session_.finished() || closing_)) return Turn::ended;
+  // A session that broke is over even when its last words cannot leave: say_goodbye() tries on.
+  if (peer_ended_ || closing_) return Turn::ended;
+  if (said && session_.finished()) return Turn::ended;
   return again ? Turn::again : Turn::blocked;
 }
 
@@ -35,6 +36,11 @@ bool H2Link::say_goodbye() noexcept {
     if (moved >= turn_bytes) return true;  // it talks on and on
   }
   return peer_ended_ && closed.kind == Kind::moved;
+}
+
+std::int64_t H2Link::delivered_bytes() const noexcept {
+  return static_cast<std::int64_t>(sent_bytes_) -
+         static_cast<std::int64_t>(connection_.stream().unacknowledged_bytes());
 }
 
 bool H2Link::read(runtime::Clock::time_point now, bool& again) noexcept {
@@ -97,6 +103,7 @@ bool H2Link::write() noexcept {
       return false;
     }
     const std::size_t taken = step.kind == Kind::moved ? step.bytes : 0;
+    sent_bytes_ += taken;
     if (taken == bytes.size()) {
       unsent_.clear();
     } else {

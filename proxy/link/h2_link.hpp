@@ -47,6 +47,9 @@ class H2Link {
   bool received_any() const noexcept { return received_any_; }
   void start(runtime::Clock::time_point now) noexcept { received_at_ = now; }
   std::uint64_t received_bytes() const noexcept { return received_bytes_; }
+  // What was sent less what the peer's host has not acknowledged: grows while anything gets
+  // through. Of no other meaning, since one is counted before encryption.
+  std::int64_t delivered_bytes() const noexcept;
 
  private:
   bool read(runtime::Clock::time_point now, bool& again) noexcept;
@@ -59,6 +62,7 @@ class H2Link {
   Error error_{};
   runtime::Clock::time_point received_at_{};
   std::uint64_t received_bytes_ = 0;
+  std::uint64_t sent_bytes_ = 0;
   bool received_any_ = false;
   bool peer_ended_ = false;
   bool closing_ = false;  // the session refused what came: only our last words are left

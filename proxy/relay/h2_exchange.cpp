@@ -52,6 +52,8 @@ H2Exchange::~H2Exchange() {
 }
 
 http::H2Stream::Ready H2Exchange::LocalSide::ready() noexcept {
+  if (owner.answered_here_)
+    return {owner.own_.size() - owner.own_taken_bytes_, true, H2Code::no_error};
   return {owner.down_.size(), owner.down_ended_, owner.down_reset_};
 }
 
@@ -72,6 +74,7 @@ void H2Exchange::begin(const http::H2Head& head) noexcept {
   const std::string_view whole_path = head.path.substr(0, query_at);
   log_.begin(head.method, whole_path, {}, worker_.loop_.now(), "HTTP/2");
   if (head.too_large) {
+    local_.head_rejected();
     return answer(local_error(Code::head_too_large, "request head"),
                   "the request head is larger than kubelane's limit (max_header_bytes " +
                       std::to_string(worker_.config_.limits.max_header_bytes) +
@@ -79,9 +82,11 @@ void H2Exchange::begin(const http::H2Head& head) noexcept {
                       std::to_string(worker_.config_.limits.max_header_fields) + ")");
   }
   std::string_view authority;
-  if (const char* reason = http::refuse_h2_request(head, authority))
+  if (const char* reason = http::refuse_h2_request(head, authority)) {
+    local_.head_rejected();
     return answer(local_error(Code::bad_head, "request head"),
                   "malformed request: " + std::string(reason));
+  }
   if (worker_.buffers_.scarce()) {
     return answer(local_error(Code::overloaded, "admit"),
                   "kubelane has reached its memory limit (limits.buffer_memory_bytes)");
@@ -151,6 +156,12 @@ void H2Exchange::request_data(std::string_view bytes) noexcept {
     local_.session_.consumed(local_stream_, bytes.size());
     return;
   }
+  if (worker_.buffers_.exhausted() && up_.size() > stalled_bytes) {
+    if (response_started_) return give_way();
+    return answer(local_error(Code::overloaded, "request body"),
+                  "kubelane has reached its memory limit (limits.buffer_memory_bytes) while the "
+                  "Teleport Proxy does not take this request's body");
+  }
   up_.append(bytes);
   if (link_ != nullptr) {
     link_->session().resume(upstream_stream_);
@@ -215,20 +226,23 @@ void H2Exchange::response_data(std::string_view bytes) noexcept {
     link_->session().consumed(upstream_stream_, bytes.size());
     return;
   }
-  if (worker_.buffers_.exhausted() && down_.size() > stalled_bytes) {
-    log::warn("a stream that its client does not read was ended: out of buffer memory",
-              {{"cluster", route_->cluster},
-               {"remedy", "raise limits.buffer_memory_bytes, or see what the client does"}});
-    detach(H2Code::cancel);
-    down_.clear();
-    down_reset_ = H2Code::enhance_your_calm;
-    local_.session_.reset(local_stream_, H2Code::enhance_your_calm);
-    local_.wake();
-    return;
-  }
+  if (worker_.buffers_.exhausted() && down_.size() > stalled_bytes) return give_way();
   if (watch_) boundary_.pass(bytes);
   down_.append(bytes);
   local_.session_.resume(local_stream_);
+  local_.wake();
+}
+
+// Memory has run out, and this stream holds much of it: it ends, so that the others can go on.
+void H2Exchange::give_way() noexcept {
+  log::warn("a stream that its reader does not read was ended: out of buffer memory",
+            {{"cluster", route_->cluster},
+             {"remedy", "raise limits.buffer_memory_bytes, or see what the client does"}});
+  detach(H2Code::cancel);
+  drop_request_body();
+  down_.clear();
+  down_reset_ = H2Code::enhance_your_calm;
+  local_.session_.reset(local_stream_, H2Code::enhance_your_calm);
   local_.wake();
 }
 
@@ -241,6 +255,11 @@ void H2Exchange::response_ended() noexcept {
 
 void H2Exchange::take_response(char* to, std::size_t bytes) noexcept {
   if (bytes == 0) return;
+  if (answered_here_) {
+    own_.copy(to, bytes, own_taken_bytes_);
+    own_taken_bytes_ += bytes;
+    return;
+  }
   down_.take(to, bytes);
   down_taken_bytes_ += bytes;
   if (link_ == nullptr) return;
@@ -443,8 +462,12 @@ void H2Exchange::answer(const Error& error, std::string message) noexcept {
   if (status.code == 401) fields[count++] = {"www-authenticate", http::status_challenge};
   if (status.retry_after) fields[count++] = {"retry-after", retry_after};
   status_ = status.code;
-  if (!head_method_) down_.append(body.bytes);
+  // Not in lent memory: anybody may have us answer, and leave it unread.
+  if (!head_method_) own_ = body.bytes;
+  down_.clear();
   down_ended_ = true;
+  progress_ = worker_.loop_.now();
+  arm();
   local_.session_.submit_response(local_stream_, status.code, {fields.data(), count},
                                   !head_method_);
   local_.wake();
@@ -456,6 +479,7 @@ void H2Exchange::arm() noexcept { worker_.loop_.deadlines().arm(*this, due()); }
 
 Clock::time_point H2Exchange::due() const noexcept {
   const Timeouts& timeouts = worker_.config_.timeouts;
+  if (answered_here_) return progress_ + timeouts.progress;
   if (waiting_ || !has_body_) return progress_ + timeouts.response_head;
   if (!up_.empty()) return progress_ + timeouts.progress;
   if (!up_ended_) return progress_ + timeouts.local_idle;
@@ -463,8 +487,9 @@ Clock::time_point H2Exchange::due() const noexcept {
 }
 
 void H2Exchange::on_deadline() noexcept {
-  if (response_started_) return;
+  if (response_started_ && (!answered_here_ || response_sent_)) return;
   if (worker_.loop_.now() < due()) return arm();
+  if (answered_here_) return local_.answer_unread();
   if (waiting_) {
     return fail({Code::overloaded, Side::self, Retry::no, 0, "queue"},
                 "kubelane's queue for streams to the Teleport Proxy did not move in time");

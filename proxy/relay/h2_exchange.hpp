@@ -107,6 +107,7 @@ class H2Exchange final : public runtime::PooledFrame, private runtime::Deadline 
   void answer(const Error& error, std::string message) noexcept;
   bool fits(const UpstreamLink& link) const;
   void look_at_window() noexcept;
+  void give_way() noexcept;
   void end_unread_request() noexcept;
   void truncated() noexcept;
   bool may_go_again(bool surely_not_processed) const noexcept;
@@ -137,6 +138,8 @@ class H2Exchange final : public runtime::PooledFrame, private runtime::Deadline 
   std::uint64_t composed_epoch_ = 0;          // UpstreamPool::epoch() then
   runtime::ByteQueue up_;
   runtime::ByteQueue down_;
+  std::string own_;  // the body of an answer of our own, in the place of down_
+  std::size_t own_taken_bytes_ = 0;
   http::H2Trailers up_trailers_;
   http::H2Trailers down_trailers_;
   http::EventBoundary boundary_;

@@ -184,6 +184,7 @@ void H2Upstream::dialled(Result<link::UpstreamConnectionPtr> connected, std::uin
       }
     } else {
       take_link(std::move(connection), epoch);
+      dial_if_wanted();  // the credentials may have changed meanwhile
       return;
     }
   }
@@ -208,8 +209,12 @@ void H2Upstream::dialled(Result<link::UpstreamConnectionPtr> connected, std::uin
   }
 }
 
-// A newer link is there: the older ones take no more.
+// The older ones take no more, once a newer link is there.
 void H2Upstream::retire_older() noexcept {
+  if (std::none_of(links_.begin(), links_.end(), [this](const UpstreamLink* link) {
+        return link->epoch() == pool_.epoch() && link->takes_streams();
+      }))
+    return;
   for (UpstreamLink* link : links_)
     if (link->epoch() != pool_.epoch()) link->retire();
 }

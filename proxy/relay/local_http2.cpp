@@ -11,6 +11,7 @@ using http::H2Code;
 using runtime::Clock;
 
 constexpr unsigned max_rejected_tokens = 3;
+constexpr unsigned max_rejected_heads = 50;
 // How long a client may take to see the notice of a shutdown before the last word.
 constexpr std::chrono::seconds notice_time{1};
 constexpr std::chrono::seconds goodbye_time{1};
@@ -71,6 +72,8 @@ runtime::Task<bool> LocalHttp2::serve(LocalConnection& connection) {
 }
 
 http::H2Stream* LocalHttp2::on_request(std::int32_t stream, const http::H2Head& head) noexcept {
+  // Our GOAWAY may not have left yet, but it says that this stream was not looked at.
+  if (session_.goaway_sent()) return nullptr;
   base_.listener_ = worker_.listeners_[base_.listener_index_];
   auto exchange = std::make_unique<H2Exchange>(*this, stream);
   exchange->index_in_local_ = exchanges_.size();
@@ -96,6 +99,18 @@ void LocalHttp2::token_rejected() noexcept {
   }
 }
 
+void LocalHttp2::head_rejected() noexcept {
+  if (++rejected_heads_ >= max_rejected_heads && !session_.goaway_sent()) {
+    session_.goaway(H2Code::enhance_your_calm);
+    notice_sent_ = true;
+  }
+}
+
+void LocalHttp2::answer_unread() noexcept {
+  unread_ = true;
+  wake();
+}
+
 void LocalHttp2::on_ping_answer() noexcept {
   if (notice_sent_ && !session_.goaway_sent()) session_.goaway(H2Code::no_error);
 }
@@ -111,6 +126,10 @@ void LocalHttp2::shut_down() noexcept {
 
 // False: the connection is over.
 bool LocalHttp2::look_at_phase(Clock::time_point now) noexcept {
+  if (unread_) {
+    session_.terminate(H2Code::enhance_your_calm);
+    return false;
+  }
   const bool draining = worker_.phase_ != Worker::Phase::serving;
   if (draining || (!notice_sent_ && worker_.lost_http2(*base_.listener_))) shut_down();
   if (notice_sent_ && !session_.goaway_sent() && now - notice_at_ >= notice_time)

@@ -29,7 +29,11 @@ class LocalHttp2 final : private http::H2Owner {
   // The session has something to say: in the next round.
   void wake() noexcept { readiness_.wake(); }
   void gone(H2Exchange& exchange) noexcept;  // destroys it
+  // What ends a connection when it happens too often: a wrong token, a request that is none.
   void token_rejected() noexcept;
+  void head_rejected() noexcept;
+  // The client does not take an answer of ours: the connection ends.
+  void answer_unread() noexcept;
   // No new streams from now on; running ones finish.
   void shut_down() noexcept;
   bool look_at_phase(runtime::Clock::time_point now) noexcept;
@@ -51,6 +55,8 @@ class LocalHttp2 final : private http::H2Owner {
   runtime::Clock::time_point notice_at_{};  // of the shutdown
   runtime::Clock::time_point next_watch_end_ = runtime::Clock::time_point::max();
   unsigned rejected_tokens_ = 0;
+  unsigned rejected_heads_ = 0;
+  bool unread_ = false;
   bool head_was_open_ = false;
   std::uint64_t heads_begun_ = 0;  // of the session, when it was looked at last
   bool notice_sent_ = false;

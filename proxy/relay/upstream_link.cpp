@@ -19,6 +19,7 @@ constexpr seconds busy_patience{2};
 constexpr seconds quiet_silence{15};
 constexpr seconds quiet_patience{10};
 constexpr seconds goodbye_time{1};
+constexpr std::int64_t least_progress_bytes = 1024;  // more than the PING itself
 
 // What is in flight on one stream stands before the answers of all others, so a stream begins with
 // what 1 Gbit/s needs for the round trip, within these bounds; more, when it shows that it needs
@@ -184,6 +185,14 @@ bool UpstreamLink::look_after(Clock::time_point now) noexcept {
   const bool silent_ping =
       ping_sent_at_ != Clock::time_point{} && link_.received_bytes() == ping_bytes_;
   if (silent_ping && now - ping_sent_at_ >= (busy ? busy_patience : quiet_patience)) {
+    // On a slow way the PING may still stand behind an upload: it is the way that is slow, not
+    // dead.
+    const std::int64_t arrived = link_.delivered_bytes();
+    if (arrived > ping_delivered_bytes_ + least_progress_bytes) {
+      ping_delivered_bytes_ = arrived;
+      ping_sent_at_ = now;
+      return true;
+    }
     lose({Code::timeout, Side::upstream, Retry::no, 0, "HTTP/2 ping"});
     connection_->stream().abort();
     return false;
@@ -194,6 +203,7 @@ bool UpstreamLink::look_after(Clock::time_point now) noexcept {
       now - heard >= (busy ? busy_silence : quiet_silence)) {
     ping_sent_at_ = now;
     ping_bytes_ = link_.received_bytes();
+    ping_delivered_bytes_ = link_.delivered_bytes();
     ping();
   }
   return true;

@@ -77,6 +77,7 @@ class UpstreamLink final : private http::H2Owner {
   runtime::Clock::time_point idle_since_{};
   runtime::Clock::time_point ping_sent_at_{};  // zero: none is out
   std::uint64_t ping_bytes_ = 0;               // received before it
+  std::int64_t ping_delivered_bytes_ = 0;      // delivered when it was looked at last
   std::uint64_t pings_out_ = 0;
   runtime::Clock::time_point measured_ping_{};  // when the oldest of them left
   runtime::Clock::duration round_trip_ = unknown_round_trip;
