@@ -7,6 +7,8 @@
 #include <openssl/core_names.h>
 #include <openssl/pem.h>
 
+#include "tls/base64.hpp"
+
 namespace kubelane::tls {
 namespace {
 
@@ -68,14 +70,6 @@ std::string p256_point(EVP_PKEY* key) {
 }
 
 }  // namespace
-
-std::string base64(std::string_view bytes) {
-  std::string out(4 * ((bytes.size() + 2) / 3), '\0');
-  EVP_EncodeBlock(reinterpret_cast<unsigned char*>(out.data()),
-                  reinterpret_cast<const unsigned char*>(bytes.data()),
-                  static_cast<int>(bytes.size()));
-  return out;
-}
 
 std::string public_key_pem(EVP_PKEY* key) {
   const BioPtr bio(BIO_new(BIO_s_mem()));

@@ -13,7 +13,4 @@ std::string public_key_der(EVP_PKEY* key);   // PKIX
 std::string ssh_public_blob(EVP_PKEY* key);  // RFC 4253 section 6.6: RSA, P-256, Ed25519
 std::string ssh_public_line(EVP_PKEY* key);  // authorized_keys, newline at the end
 
-// Standard alphabet, padded (RFC 4648 section 4).
-std::string base64(std::string_view bytes);
-
 }  // namespace kubelane::tls
