@@ -20,6 +20,8 @@
 
 #include "tests/lab/body_reader.hpp"
 #include "tests/lab/client_hello.hpp"
+#include "tests/lab/listening_socket.hpp"
+#include "tests/lab/server_context.hpp"
 #include "tests/lab/teleport_rules.hpp"
 
 namespace lab {
@@ -28,43 +30,6 @@ namespace {
 constexpr std::string_view kKubePrefix = "kube-teleport-proxy-alpn.";
 constexpr std::size_t kRemembered = 20'000;  // requests in the observation
 constexpr int kLingerMs = 1000;
-constexpr int kBacklog = 512;
-
-[[noreturn]] void fail(const char* what) {
-  throw std::runtime_error(std::string("lab proxy: ") + what + ": " + std::strerror(errno));
-}
-
-Socket bound_socket(std::uint16_t port) {
-  Socket socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  if (!socket) fail("socket");
-  const int on = 1;
-  setsockopt(socket.fd(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_port = htons(port);
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  if (bind(socket.fd(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) fail("bind");
-  return socket;
-}
-
-std::uint16_t port_of(const Socket& socket) {
-  sockaddr_in address{};
-  socklen_t length = sizeof address;
-  getsockname(socket.fd(), reinterpret_cast<sockaddr*>(&address), &length);
-  return ntohs(address.sin_port);
-}
-
-// Bound to the port by its number, if need be after a free one was found: only such a binding
-// outlives the end of listening, so that the port stays ours while connections are refused.
-Socket listening_socket(std::uint16_t& port) {
-  Socket socket = bound_socket(port);
-  if (port == 0) {
-    port = port_of(socket);
-    socket = bound_socket(port);
-  }
-  if (listen(socket.fd(), kBacklog) != 0) fail("listen");
-  return socket;
-}
 
 // Fills the accept queue of a listener, so that the kernel drops further SYNs.
 std::vector<Socket> fill_backlog(std::uint16_t port) {
@@ -84,85 +49,15 @@ std::vector<Socket> fill_backlog(std::uint16_t port) {
   return held;
 }
 
-int choose_alpn(SSL*, const unsigned char** out, unsigned char* length,
-                const unsigned char* offered, unsigned offered_length, void* wanted) {
-  const std::string_view list(reinterpret_cast<const char*>(offered), offered_length);
-  for (const char* each : *static_cast<const std::vector<const char*>*>(wanted)) {
-    const std::string_view name(each);
-    for (std::size_t at = 0; at < list.size(); at += 1 + static_cast<unsigned char>(list[at])) {
-      const std::size_t size = static_cast<unsigned char>(list[at]);
-      if (list.substr(at + 1, size) != name) continue;
-      *out = offered + at + 1;
-      *length = static_cast<unsigned char>(size);
-      return SSL_TLSEXT_ERR_OK;
-    }
-  }
-  return SSL_TLSEXT_ERR_ALERT_FATAL;  // no_application_protocol, as Go
-}
-
 // The web service also knows the protocol by which clients test for load balancers in between.
 const std::vector<const char*> kKubeAlpn{"http/1.1"};
 const std::vector<const char*> kKubeH2Alpn{"h2", "http/1.1"};
 const std::vector<const char*> kWebAlpn{"http/1.1", "teleport-reversetunnel"};
 
-std::string chosen_alpn(TlsStream& stream) {
-  const unsigned char* alpn = nullptr;
-  unsigned length = 0;
-  SSL_get0_alpn_selected(stream.ssl(), &alpn, &length);
-  return {reinterpret_cast<const char*>(alpn), length};
-}
-
-ContextPtr make_context(const Issued& certificate, const std::vector<const char*>& alpn) {
-  const ContextPtr context(SSL_CTX_new(TLS_server_method()), SSL_CTX_free);
-  SSL_CTX* raw = context.get();
-  SSL_CTX_set_min_proto_version(raw, TLS1_2_VERSION);
-  if (SSL_CTX_use_certificate(raw, certificate.certificate.get()) != 1 ||
-      SSL_CTX_use_PrivateKey(raw, certificate.key.get()) != 1) {
-    throw std::runtime_error("lab proxy: certificate and key do not match");
-  }
-  SSL_CTX_set_alpn_select_cb(raw, choose_alpn,
-                             const_cast<std::vector<const char*>*>(&alpn));  // only read there
-  return context;
-}
-
-// Go's words for a certificate out of its time are the same on both sides of it; and a client with
-// a chain gets no ticket, since a ticket would forget the chain.
-int verify_client(int good, X509_STORE_CTX* store) {
-  if (X509_STORE_CTX_get_error(store) == X509_V_ERR_CERT_NOT_YET_VALID) {
-    X509_STORE_CTX_set_error(store, X509_V_ERR_CERT_HAS_EXPIRED);
-  }
-  auto* ssl =
-      static_cast<SSL*>(X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx()));
-  if (sk_X509_num(X509_STORE_CTX_get0_untrusted(store)) > 1) SSL_set_num_tickets(ssl, 0);
-  return good;
-}
-
-// As Go: a session whose client certificate has expired is not resumed.
-SSL_TICKET_RETURN check_ticket(SSL*, SSL_SESSION* session, const unsigned char*, std::size_t,
-                               SSL_TICKET_STATUS status, void*) {
-  const bool usable = status == SSL_TICKET_SUCCESS || status == SSL_TICKET_SUCCESS_RENEW;
-  if (!usable) return SSL_TICKET_RETURN_IGNORE_RENEW;
-  X509* client = SSL_SESSION_get0_peer(session);
-  if (client != nullptr && X509_cmp_current_time(X509_get0_notAfter(client)) < 0) {
-    return SSL_TICKET_RETURN_IGNORE_RENEW;
-  }
-  return SSL_TICKET_RETURN_USE_RENEW;
-}
-
-ContextPtr make_kube_context(const Issued& certificate, const std::vector<Issued>& client_roots,
+ContextPtr make_kube_context(const Issued& certificate, const Authorities& authorities,
                              bool http2) {
-  ContextPtr context = make_context(certificate, http2 ? kKubeH2Alpn : kKubeAlpn);
-  SSL_CTX* raw = context.get();
-  // Verify if given: no certificate is no error of TLS (spec 2.4).
-  SSL_CTX_set_verify(raw, SSL_VERIFY_PEER, verify_client);
-  SSL_CTX_set_session_id_context(raw, reinterpret_cast<const unsigned char*>("kube"), 4);
-  SSL_CTX_set_session_ticket_cb(raw, nullptr, check_ticket, nullptr);
-  for (const auto& root : client_roots) {
-    // OpenSSL caches a certificate's extensions at first use: before there are threads.
-    X509_check_purpose(root.certificate.get(), -1, 0);
-    X509_STORE_add_cert(SSL_CTX_get_cert_store(raw), root.certificate.get());
-    SSL_CTX_add_client_CA(raw, root.certificate.get());
-  }
+  ContextPtr context = server_context(certificate, http2 ? kKubeH2Alpn : kKubeAlpn);
+  authorities.verify_clients(context.get());
   return context;
 }
 
@@ -228,12 +123,14 @@ Proxy::Proxy(ProxyOptions options)
     : options_(std::move(options)),
       web_port_(options_.port),
       kube_port_(options_.kube_port),
-      pki_(options_.cluster_name, options_.key_kind),
-      web_certificate_(issue_server(pki_.web_authority(), "lab web",
-                                    {"localhost", "127.0.0.1", "::1", options_.host})),
+      authorities_(std::make_shared<Authorities>(options_.cluster_name, options_.key_kind)),
+      web_certificate_(authorities_->with([&](const Pki& pki) {
+        return issue_server(pki.web_authority(), "lab web",
+                            {"localhost", "127.0.0.1", "::1", options_.host});
+      })),
       watch_epoll_(epoll_create1(EPOLL_CLOEXEC)) {
   rebuild_contexts();
-  web_context_ = make_context(web_certificate_, kWebAlpn);
+  web_context_ = server_context(web_certificate_, kWebAlpn);
   watcher_ = std::thread([this] { watch_peers(); });
   start();
 }
@@ -252,17 +149,19 @@ Proxy::~Proxy() {
 
 std::string Proxy::address() const { return options_.host + ":" + std::to_string(web_port_); }
 
-std::string Proxy::web_ca_pem() const { return pki_.web_authority().pem(); }
+std::string Proxy::web_ca_pem() const {
+  return authorities_->with([](const Pki& pki) { return pki.web_authority().pem(); });
+}
 
 std::vector<std::string> Proxy::public_hosts() const { return {options_.host}; }
 
 void Proxy::rebuild_contexts() {
   const std::scoped_lock lock(mutex_);
-  // Teleport's pool of client roots holds host and user CAs.
-  std::vector<Issued> roots = pki_.trusted_users();
-  for (const auto& host : pki_.trusted_hosts()) roots.push_back(host);
-  kube_context_ = make_kube_context(served_ ? *served_ : pki_.issue_proxy(public_hosts()), roots,
-                                    options_.http2);
+  built_for_ = authorities_->revision();
+  const Issued certificate = served_ ? *served_ : authorities_->with([this](const Pki& pki) {
+    return pki.issue_proxy(public_hosts());
+  });
+  kube_context_ = make_kube_context(certificate, *authorities_, options_.http2);
 }
 
 void Proxy::offer_http2(bool on) {
@@ -274,8 +173,7 @@ void Proxy::offer_http2(bool on) {
 }
 
 Issued Proxy::issue(const ClientSpec& spec) const {
-  const std::scoped_lock lock(mutex_);
-  return issue_client(pki_.user_signer(), spec);
+  return authorities_->with([&](const Pki& pki) { return issue_client(pki.user_signer(), spec); });
 }
 
 Issued Proxy::issue_foreign(const ClientSpec& spec) {
@@ -304,25 +202,21 @@ TbotMaterial Proxy::renew(TbotKind kind, ClientSpec spec,
   material.kube_clusters = std::move(kube_clusters);
   material.server_address = "https://" + options_.host + ":" + std::to_string(kube_port());
   if (options_.tls_routing) material.tls_server_name = kube_server_name(options_.host);
-  material.client = issue_client(pki_.user_signer(), spec);
-  material.root_hosts = pki_.trusted_hosts();
-  material.leaf_hosts = pki_.leaf_hosts();
-  material.users = pki_.trusted_users();
+  authorities_->with([&](const Pki& pki) {
+    material.client = issue_client(pki.user_signer(), spec);
+    material.root_hosts = pki.trusted_hosts();
+    material.leaf_hosts = pki.leaf_hosts();
+    material.users = pki.trusted_users();
+  });
   return material;
 }
 
 void Proxy::rotate(RotationPhase phase) {
-  {
-    const std::scoped_lock lock(mutex_);
-    pki_.rotate(phase);
-  }
+  authorities_->rotate(phase);
   rebuild_contexts();
 }
 
-void Proxy::add_leaf_cluster(const std::string& name) {
-  const std::scoped_lock lock(mutex_);
-  pki_.add_leaf_cluster(name);
-}
+void Proxy::add_leaf_cluster(const std::string& name) { authorities_->add_leaf_cluster(name); }
 
 void Proxy::serve_certificate(std::optional<Issued> certificate) {
   {
@@ -556,6 +450,7 @@ void Proxy::serve(Connection& connection) {
     record.sni = hello.sni;
     record.alpn_offered = hello.alpn;
   });
+  if (kube && built_for_ != authorities_->revision()) rebuild_contexts();
   ContextPtr context;
   {
     const std::scoped_lock lock(mutex_);

@@ -15,6 +15,7 @@
 #include <thread>
 #include <vector>
 
+#include "tests/lab/authorities.hpp"
 #include "tests/lab/h2_service.hpp"
 #include "tests/lab/http.hpp"
 #include "tests/lab/observations.hpp"
@@ -165,12 +166,13 @@ class Proxy {
   Observer observer_;
   H2Service h2_;
 
-  mutable std::mutex mutex_;  // options_.server_version, pki_, contexts, script_
-  Pki pki_;
+  mutable std::mutex mutex_;  // options_.server_version, contexts, script_
+  std::shared_ptr<Authorities> authorities_;
   Issued web_certificate_;
   std::optional<Issued> served_;
   ContextPtr web_context_;
   ContextPtr kube_context_;
+  std::atomic<std::uint64_t> built_for_{0};  // revision of the authorities in kube_context_
   Script script_;
 
   std::atomic<AcceptMode> accept_{AcceptMode::normal};
