@@ -18,6 +18,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "tests/lab/auth.hpp"
 #include "tests/lab/body_reader.hpp"
 #include "tests/lab/client_hello.hpp"
 #include "tests/lab/listening_socket.hpp"
@@ -53,12 +54,27 @@ std::vector<Socket> fill_backlog(std::uint16_t port) {
 const std::vector<const char*> kKubeAlpn{"http/1.1"};
 const std::vector<const char*> kKubeH2Alpn{"h2", "http/1.1"};
 const std::vector<const char*> kWebAlpn{"http/1.1", "teleport-reversetunnel"};
+// Of joins by gRPC (control-plane spec 1.5), and of the way to Auth (3.1).
+const std::vector<const char*> kJoinAlpn{"h2", "teleport-proxy-grpc"};
+constexpr std::string_view kAuthAlpn = "teleport-auth@";
 
 ContextPtr make_kube_context(const Issued& certificate, const Authorities& authorities,
                              bool http2) {
   ContextPtr context = server_context(certificate, http2 ? kKubeH2Alpn : kKubeAlpn);
   authorities.verify_clients(context.get());
   return context;
+}
+
+// With an Auth, the cluster is its cluster.
+ProxyOptions with_auth(ProxyOptions options) {
+  if (options.auth == nullptr) return options;
+  AuthService& service = options.auth->service();
+  options.cluster_name = service.cluster_name();
+  options.server_version = service.version().text();
+  for (const auto& each : options.clusters) {
+    service.put_cluster({.name = each.name, .labels = each.labels, .handler = each.handler});
+  }
+  return options;
 }
 
 }  // namespace
@@ -120,10 +136,12 @@ struct Proxy::Turn {
 };
 
 Proxy::Proxy(ProxyOptions options)
-    : options_(std::move(options)),
+    : options_(with_auth(std::move(options))),
       web_port_(options_.port),
       kube_port_(options_.kube_port),
-      authorities_(std::make_shared<Authorities>(options_.cluster_name, options_.key_kind)),
+      authorities_(options_.auth != nullptr
+                       ? options_.auth->service().authorities()
+                       : std::make_shared<Authorities>(options_.cluster_name, options_.key_kind)),
       web_certificate_(authorities_->with([&](const Pki& pki) {
         return issue_server(pki.web_authority(), "lab web",
                             {"localhost", "127.0.0.1", "::1", options_.host});
@@ -131,6 +149,7 @@ Proxy::Proxy(ProxyOptions options)
       watch_epoll_(epoll_create1(EPOLL_CLOEXEC)) {
   rebuild_contexts();
   web_context_ = server_context(web_certificate_, kWebAlpn);
+  join_context_ = server_context(web_certificate_, kJoinAlpn);
   watcher_ = std::thread([this] { watch_peers(); });
   start();
 }
@@ -450,11 +469,23 @@ void Proxy::serve(Connection& connection) {
     record.sni = hello.sni;
     record.alpn_offered = hello.alpn;
   });
+  const std::string first_alpn = hello.alpn.empty() ? "" : hello.alpn.front();
+  if (!kube && first_alpn.starts_with(kAuthAlpn) && options_.auth != nullptr &&
+      mode == AcceptMode::normal) {
+    const Socket client = std::move(connection.socket);
+    const Closing closing{connection, observer_};
+    if (first_alpn.substr(kAuthAlpn.size()) != auth_server_name(options_.cluster_name)) {
+      throw ConnectionLost{"a tunnel to an unknown cluster: " + first_alpn};
+    }
+    tunnel_to_auth(client, hello.bytes);
+    return;
+  }
+  const bool join = !kube && first_alpn == "teleport-proxy-grpc" && options_.auth != nullptr;
   if (kube && built_for_ != authorities_->revision()) rebuild_contexts();
   ContextPtr context;
   {
     const std::scoped_lock lock(mutex_);
-    context = kube ? kube_context_ : web_context_;
+    context = kube ? kube_context_ : join ? join_context_ : web_context_;
   }
   TlsStream stream(std::move(connection.socket), context, hello.bytes, connection.wake.fd());
   const Closing closing{connection, observer_};
@@ -489,7 +520,9 @@ void Proxy::serve(Connection& connection) {
     }
     if (kube) ++(record.resumed ? seen.kube_handshakes_resumed : seen.kube_handshakes_full);
   });
-  if (!kube) {
+  if (join) {
+    serve_join_h2(connection, stream);
+  } else if (!kube) {
     serve_web(connection, stream);
   } else if (chosen_alpn(stream) == "h2") {
     serve_kube_h2(connection, stream);
@@ -637,20 +670,12 @@ bool Proxy::serve_kube_request(const Caller& caller, Stream& stream, Request& re
   }
 
   std::string kube_cluster;
-  const Handler* handler = nullptr;
+  Handler handler;
   auto refusal = check_caller(caller.identity, caller.certificates, request, caller.peer_ip);
   if (!refusal) {
     refusal = route(request, *caller.identity, by_path, options_.cluster_name, kube_cluster);
   }
-  if (!refusal) {
-    for (const auto& cluster : options_.clusters) {
-      if (cluster.name == kube_cluster) handler = &cluster.handler;
-    }
-    if (handler == nullptr) {
-      refusal = Refusal{Refusal::Form::status, 404, "NotFound",
-                        "Kubernetes cluster \"" + kube_cluster + "\" not found"};
-    }
-  }
+  if (!refusal) refusal = find_handler(*caller.identity, kube_cluster, handler);
   append_forwarded(request, caller.peer_ip);
   if (!refusal) refusal = impersonate(request, *caller.identity);
   if (refusal) {
@@ -668,7 +693,31 @@ bool Proxy::serve_kube_request(const Caller& caller, Stream& stream, Request& re
     record->user = request.user;
     record->groups = request.groups;
   });
-  return (*handler)(stream, request);
+  return handler(stream, request);
+}
+
+std::optional<Refusal> Proxy::find_handler(const ClientIdentity& identity, const std::string& name,
+                                           Handler& handler) const {
+  if (options_.auth != nullptr) {
+    try {
+      options_.auth->service().check_locks(identity);
+    } catch (const CallError& locked) {
+      return Refusal{Refusal::Form::status, 403, "Forbidden", locked.message};
+    }
+    if (const auto found = options_.auth->service().kube_handler(identity, name)) {
+      handler = *found;
+      if (handler) return std::nullopt;
+      return Refusal{Refusal::Form::status, 504, "Timeout", "no agent of the cluster answers"};
+    }
+  } else {
+    for (const auto& cluster : options_.clusters) {
+      if (cluster.name != name) continue;
+      handler = cluster.handler;
+      return std::nullopt;
+    }
+  }
+  return Refusal{Refusal::Form::status, 404, "NotFound",
+                 "Kubernetes cluster \"" + name + "\" not found"};
 }
 
 std::string Proxy::ping_body(bool find, bool wrong_cluster) const {
@@ -686,11 +735,12 @@ std::string Proxy::ping_body(bool find, bool wrong_cluster) const {
                    {"dial_timeout", 30'000'000'000}};
   if (options_.announce_public_addr) ssh["public_addr"] = address();
   json::object auth{{"type", find ? "" : "local"}};
-  if (find) {
-    auth["signature_algorithm_suite"] = "balanced-v1";
-  } else {
-    auth["second_factor"] = "optional";
-    auth["signature_algorithm_suite"] = 2;
+  if (!find) auth["second_factor"] = "optional";
+  const Suite suite =
+      options_.auth != nullptr ? options_.auth->service().suite() : Suite::balanced_v1;
+  if (options_.auth == nullptr || ServerVersion(options_.server_version).has_suites()) {
+    auth["signature_algorithm_suite"] =
+        find ? json::value(suite_name(suite)) : json::value(static_cast<int>(suite));
   }
   json::object body{{"auth", std::move(auth)},
                     {"proxy", json::object{{"kube", std::move(kube)},
@@ -724,13 +774,15 @@ void Proxy::serve_web(Connection& connection, TlsStream& stream) {
       seen.requests.push_back(std::move(record));
       if (seen.requests.size() > kRemembered) seen.requests.pop_front();
     });
-    read_body(stream, request);
+    const Body body = read_body(stream, request);
     std::string path = request.path;
     if (path.starts_with("/v1/")) path.erase(0, 3);
     const bool ping = path == "/webapi/ping" || path.starts_with("/webapi/ping/");
     const bool find = path == "/webapi/find";
     const PingMode mode = ping_;
-    if ((!ping && !find) || mode == PingMode::not_found) {
+    if (path == "/webapi/host/credentials" && request.method == "POST") {
+      if (!serve_join(stream, request, body.bytes)) return;
+    } else if ((!ping && !find) || mode == PingMode::not_found) {
       answer(stream, 404, "application/json", trace_error("path not found"));
     } else if (mode == PingMode::error_500) {
       answer(stream, 500, "application/json", trace_error("internal error on command"));
@@ -747,6 +799,79 @@ void Proxy::serve_web(Connection& connection, TlsStream& stream) {
     if (same_text(request.header("Connection"), "close")) break;
   }
   stream.linger(kLingerMs);
+}
+
+bool Proxy::serve_join(TlsStream& stream, const Request& request, const std::string& body) {
+  if (options_.auth == nullptr || !options_.auth->legacy_joins()) {
+    answer(stream, 404, "application/json", trace_error("path not found"));
+    return true;
+  }
+  std::map<std::string, std::string> headers;
+  for (const auto& [name, value] : request.headers) headers[name] = value;
+  const auto made = options_.auth->web_join(stream, request.target, body, headers);
+  if (!made) return false;
+  answer(stream, made->status, "application/json", made->body);
+  return true;
+}
+
+void Proxy::serve_join_h2(Connection& connection, TlsStream& stream) {
+  H2Hooks hooks;
+  hooks.note = [&](const Request& request, std::int32_t) {
+    const int id = ++next_request_;
+    observer_.change([&](Observations& seen) {
+      ++seen.web_request_count;
+      ++seen.connections[connection.id].requests;
+      RequestRecord record;
+      record.id = id;
+      record.connection = connection.id;
+      record.raw_head = request.raw_head;
+      record.method = request.method;
+      record.target = request.target;
+      record.at = std::chrono::steady_clock::now();
+      seen.requests.push_back(std::move(record));
+      if (seen.requests.size() > kRemembered) seen.requests.pop_front();
+    });
+    return id;
+  };
+  hooks.serve = [&](H2Stream& h2_stream, Request& request, int) {
+    return options_.auth->serve_forwarded(h2_stream, request, connection.peer_ip);
+  };
+  hooks.set_idle = [](bool) {};
+  const auto end = h2_.serve({stream, connection.wake.fd(), connection.id, options_.idle_limit,
+                              observer_, std::move(hooks)});
+  if (end != H2Connection::End::dropped) stream.linger(kLingerMs);
+}
+
+// Bytes as they are, both ways, until either side ends.
+void Proxy::tunnel_to_auth(const Socket& client, const std::string& first_bytes) {
+  const Socket auth = connect_to(options_.auth->port());
+  if (!auth) throw ConnectionLost{"Auth does not answer"};
+  const auto send_all = [](int fd, std::string_view bytes) {
+    while (!bytes.empty()) {
+      const ssize_t sent = send(fd, bytes.data(), bytes.size(), MSG_NOSIGNAL);
+      if (sent <= 0) throw ConnectionLost{"tunnel: a write failed"};
+      bytes.remove_prefix(static_cast<std::size_t>(sent));
+    }
+  };
+  send_all(auth.fd(), first_bytes);
+  bool open[2] = {true, true};
+  const int ends[2] = {client.fd(), auth.fd()};
+  while (open[0] || open[1]) {
+    pollfd ready[2] = {{open[0] ? ends[0] : -1, POLLIN, 0}, {open[1] ? ends[1] : -1, POLLIN, 0}};
+    if (poll(ready, 2, -1) < 0) continue;
+    for (int i = 0; i < 2; ++i) {
+      if (ready[i].revents == 0) continue;
+      char block[16 * 1024];
+      const ssize_t got = recv(ends[i], block, sizeof block, 0);
+      if (got < 0) throw ConnectionLost{"tunnel: a read failed"};
+      if (got == 0) {
+        open[i] = false;
+        shutdown(ends[1 - i], SHUT_WR);
+      } else {
+        send_all(ends[1 - i], {block, static_cast<std::size_t>(got)});
+      }
+    }
+  }
 }
 
 }  // namespace lab
