@@ -34,11 +34,12 @@ std::string bytes_of(const Message& message) {
 
 // Calls and parses.
 template <class Answer, class Request>
-asio::awaitable<AuthResult<Answer>> invoke(GrpcChannel::Ptr channel, std::string path,
-                                           const Request& request, std::string what,
+asio::awaitable<AuthResult<Answer>> invoke(const GrpcChannel::Ptr& channel, const char* method,
+                                           const Request& request, const std::string& what,
                                            milliseconds limit = call_limit) {
   const std::string bytes = bytes_of(request);
-  GrpcReply reply = co_await channel->call(std::move(path), bytes, limit);
+  const std::string path = method;
+  GrpcReply reply = co_await channel->call(path, bytes, limit);
   if (!reply.status.ok()) co_return to_auth_error(reply.status, what);
   Answer answer;
   if (!answer.ParseFromString(reply.message))
@@ -79,9 +80,9 @@ int major_of(const std::string& version) {
 }
 
 asio::awaitable<AuthResult<std::unique_ptr<AuthClient>>> AuthClient::connect(
-    AuthAddress address, std::string teleport_cluster, BotIdentityPtr identity,
-    std::string host_cas, bool insecure) {
-  std::string roots = std::move(host_cas);
+    const AuthAddress& address, const std::string& teleport_cluster, const BotIdentityPtr& identity,
+    const std::string& host_cas, bool insecure) {
+  std::string roots = host_cas;
   if (roots.empty() && identity)
     for (const std::string& ca : identity->issued.cas) roots += ca + "\n";
   if (roots.empty() && !insecure)
@@ -99,7 +100,7 @@ asio::awaitable<AuthResult<std::unique_ptr<AuthClient>>> AuthClient::connect(
   target.context = std::shared_ptr<SSL_CTX>(std::move(*context));
   target.what = address.through_proxy ? "Teleport's Auth Service behind the Proxy"
                                       : "Teleport's Auth Service";
-  Outcome<GrpcChannel::Ptr> channel = co_await GrpcChannel::connect(std::move(target), dial_limit);
+  Outcome<GrpcChannel::Ptr> channel = co_await GrpcChannel::connect(target, dial_limit);
   if (!channel) co_return to_auth_error(channel.error());
   co_return std::unique_ptr<AuthClient>(new AuthClient(std::move(*channel)));
 }
@@ -107,8 +108,10 @@ asio::awaitable<AuthResult<std::unique_ptr<AuthClient>>> AuthClient::connect(
 AuthClient::~AuthClient() { channel_->close(); }
 
 asio::awaitable<AuthResult<AuthPing>> AuthClient::ping() {
-  AuthResult<wire::PingAnswer> answer = co_await invoke<wire::PingAnswer>(
-      channel_, "/proto.AuthService/Ping", wire::Empty(), "asking Auth for its version");
+  const wire::Empty request;
+  const std::string what = "asking Auth for its version";
+  AuthResult<wire::PingAnswer> answer =
+      co_await invoke<wire::PingAnswer>(channel_, "/proto.AuthService/Ping", request, what);
   if (!answer) co_return answer.error();
   AuthPing ping;
   ping.cluster_name = answer->cluster_name();
@@ -127,11 +130,12 @@ asio::awaitable<AuthResult<std::string>> AuthClient::host_ca() {
 }
 
 asio::awaitable<AuthResult<std::vector<std::string>>> AuthClient::impersonable_roles(
-    std::string role) {
+    const std::string& role) {
   wire::RoleName request;
   request.set_name(role);
-  AuthResult<wire::Role> answer = co_await invoke<wire::Role>(
-      channel_, "/proto.AuthService/GetRole", request, "reading the bot's role " + role);
+  const std::string what = "reading the bot's role " + role;
+  AuthResult<wire::Role> answer =
+      co_await invoke<wire::Role>(channel_, "/proto.AuthService/GetRole", request, what);
   if (!answer) co_return answer.error();
   std::vector<std::string> roles;
   for (const std::string& each : answer->spec().allow().impersonate().roles())
@@ -139,9 +143,8 @@ asio::awaitable<AuthResult<std::vector<std::string>>> AuthClient::impersonable_r
   co_return roles;
 }
 
-asio::awaitable<AuthResult<IssuedCerts>> AuthClient::user_certs(CertsWish wish,
-                                                                std::shared_ptr<EVP_PKEY> key,
-                                                                int server_major) {
+asio::awaitable<AuthResult<IssuedCerts>> AuthClient::user_certs(
+    const CertsWish& wish, const std::shared_ptr<EVP_PKEY>& key, int server_major) {
   wire::UserCertsRequest request;
   const std::string ssh_key = tls::ssh_public_line(key.get());
   if (server_major <= 16) {
@@ -164,24 +167,23 @@ asio::awaitable<AuthResult<IssuedCerts>> AuthClient::user_certs(CertsWish wish,
   co_return issued(std::move(*answer));
 }
 
-asio::awaitable<AuthResult<IssuedCerts>> AuthClient::register_token(
-    std::string token, std::string id_token, std::shared_ptr<EVP_PKEY> key,
-    system_clock::time_point expires) {
+asio::awaitable<AuthResult<IssuedCerts>> AuthClient::register_token(const JoinRequest& join) {
   wire::JoinRequest request;
   request.set_role("Bot");
-  request.set_token(token);
-  request.set_tls_key(tls::public_key_pem(key.get()));
-  request.set_ssh_key(tls::ssh_public_line(key.get()));
-  request.set_id_token(id_token);
-  set_time(*request.mutable_expires(), expires);
+  request.set_token(join.token);
+  request.set_tls_key(tls::public_key_pem(join.key.get()));
+  request.set_ssh_key(tls::ssh_public_line(join.key.get()));
+  request.set_id_token(join.id_token);
+  set_time(*request.mutable_expires(), join.expires);
+  const std::string what = "joining as a bot";
   AuthResult<wire::Certs> answer = co_await invoke<wire::Certs>(
-      channel_, "/proto.JoinService/RegisterUsingToken", request, "joining as a bot", certs_limit);
+      channel_, "/proto.JoinService/RegisterUsingToken", request, what, certs_limit);
   if (!answer) co_return answer.error();
   co_return issued(std::move(*answer));
 }
 
 asio::awaitable<AuthResult<std::vector<KubeClusterInfo>>> AuthClient::kube_clusters(
-    std::map<std::string, std::string> labels) {
+    const std::map<std::string, std::string>& labels) {
   wire::ListRequest request;
   request.set_resource_type("kube_server");
   request.set_namespace_name("default");
@@ -224,8 +226,8 @@ asio::awaitable<AuthResult<std::vector<KubeClusterInfo>>> AuthClient::kube_clust
 }
 
 asio::awaitable<AuthError> AuthClient::watch_rotations(
-    std::string teleport_cluster, std::function<void()> on_start,
-    std::function<void(std::string)> on_rotation) {
+    const std::string& teleport_cluster, const std::function<void()>& on_start,
+    const std::function<void(std::string)>& on_rotation) {
   wire::Watch request;
   wire::WatchKind& kind = *request.add_kinds();
   kind.set_kind("cert_authority");
@@ -257,7 +259,7 @@ asio::awaitable<AuthError> AuthClient::watch_rotations(
   }
 }
 
-asio::awaitable<AuthResult<void>> AuthClient::heartbeat(HeartbeatReport report) {
+asio::awaitable<AuthResult<void>> AuthClient::heartbeat(const HeartbeatReport& report) {
   wire::HeartbeatRequest request;
   wire::Heartbeat& beat = *request.mutable_heartbeat();
   set_time(*beat.mutable_recorded_at(), system_clock::now());
@@ -271,9 +273,9 @@ asio::awaitable<AuthResult<void>> AuthClient::heartbeat(HeartbeatReport report) 
   ::uname(&machine);
   beat.set_architecture(machine.machine);
   beat.set_os("linux");
+  const std::string what = "sending a heartbeat";
   AuthResult<wire::Empty> answer = co_await invoke<wire::Empty>(
-      channel_, "/teleport.machineid.v1.BotInstanceService/SubmitHeartbeat", request,
-      "sending a heartbeat");
+      channel_, "/teleport.machineid.v1.BotInstanceService/SubmitHeartbeat", request, what);
   if (!answer) co_return answer.error();
   co_return boost::system::in_place_value;
 }

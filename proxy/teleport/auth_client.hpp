@@ -44,6 +44,14 @@ struct CertsWish {
   std::vector<std::string> roles;  // to impersonate; empty: the bot's own renewal
 };
 
+// A join by token, whatever the way it takes.
+struct JoinRequest {
+  std::string token;     // the secret, or the name of the join token
+  std::string id_token;  // empty for method token
+  std::shared_ptr<EVP_PKEY> key;
+  std::chrono::system_clock::time_point expires;
+};
+
 struct KubeClusterInfo {
   std::string name;
   std::map<std::string, std::string> labels;
@@ -63,8 +71,8 @@ class AuthClient {
   // `identity` null: without a certificate. `host_cas`: PEM; empty: whatever came with the
   // identity. `insecure`: trusts anybody; for looks that are checked otherwise.
   static boost::asio::awaitable<AuthResult<std::unique_ptr<AuthClient>>> connect(
-      AuthAddress address, std::string teleport_cluster, BotIdentityPtr identity,
-      std::string host_cas, bool insecure = false);
+      const AuthAddress& address, const std::string& teleport_cluster,
+      const BotIdentityPtr& identity, const std::string& host_cas, bool insecure = false);
   ~AuthClient();
   AuthClient(const AuthClient&) = delete;
   AuthClient& operator=(const AuthClient&) = delete;
@@ -74,23 +82,22 @@ class AuthClient {
   boost::asio::awaitable<AuthResult<AuthPing>> ping();
   boost::asio::awaitable<AuthResult<std::string>> host_ca();  // PEM, one or more
   // Roles that the role of this name lets impersonate.
-  boost::asio::awaitable<AuthResult<std::vector<std::string>>> impersonable_roles(std::string role);
+  boost::asio::awaitable<AuthResult<std::vector<std::string>>> impersonable_roles(
+      const std::string& role);
   // A certificate for `key`. The key fields are those of Auth's version (spec 4.1).
-  boost::asio::awaitable<AuthResult<IssuedCerts>> user_certs(CertsWish wish,
-                                                             std::shared_ptr<EVP_PKEY> key,
+  boost::asio::awaitable<AuthResult<IssuedCerts>> user_certs(const CertsWish& wish,
+                                                             const std::shared_ptr<EVP_PKEY>& key,
                                                              int server_major);
-  boost::asio::awaitable<AuthResult<IssuedCerts>> register_token(
-      std::string token, std::string id_token, std::shared_ptr<EVP_PKEY> key,
-      std::chrono::system_clock::time_point expires);
+  boost::asio::awaitable<AuthResult<IssuedCerts>> register_token(const JoinRequest& join);
   // All Kubernetes clusters that the identity may see, by name; those with these labels alone.
   boost::asio::awaitable<AuthResult<std::vector<KubeClusterInfo>>> kube_clusters(
-      std::map<std::string, std::string> labels);
+      const std::map<std::string, std::string>& labels);
   // Calls `on_rotation` with the phase whenever a CA of the cluster is in one that asks for new
   // certificates; `on_start` once the watch stands. Returns when the watch has ended.
-  boost::asio::awaitable<AuthError> watch_rotations(std::string teleport_cluster,
-                                                    std::function<void()> on_start,
-                                                    std::function<void(std::string)> on_rotation);
-  boost::asio::awaitable<AuthResult<void>> heartbeat(HeartbeatReport report);
+  boost::asio::awaitable<AuthError> watch_rotations(
+      const std::string& teleport_cluster, const std::function<void()>& on_start,
+      const std::function<void(std::string)>& on_rotation);
+  boost::asio::awaitable<AuthResult<void>> heartbeat(const HeartbeatReport& report);
 
   const GrpcChannel::Ptr& channel() noexcept { return channel_; }
 

@@ -42,6 +42,15 @@ constexpr minutes heartbeat_interval{30};
 constexpr seconds reload_pause{10};
 constexpr std::size_t most_bound = 20'000;
 
+const BotIdentityPtr nobody;
+const std::string no_text;
+const EnvironmentLookup environment =
+    [](const std::string& variable) -> std::optional<std::string> {
+  const char* value = std::getenv(variable.c_str());
+  if (value == nullptr) return std::nullopt;
+  return std::string(value);
+};
+
 AuthError other(std::string message) { return {Kind::other, std::move(message), false}; }
 
 std::string utc(system_clock::time_point at) {
@@ -50,12 +59,6 @@ std::string utc(system_clock::time_point at) {
   ::gmtime_r(&value, &parts);
   char text[32];
   return {text, std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts)};
-}
-
-std::optional<std::string> environment(const std::string& name) {
-  const char* value = std::getenv(name.c_str());
-  if (value == nullptr) return std::nullopt;
-  return std::string(value);
 }
 
 std::string remedy_of(Kind kind, bool single_use) {
@@ -274,8 +277,9 @@ asio::awaitable<bool> Bot::auth_answers() {
     const AuthResult<void> learnt = co_await learn_cluster();
     co_return learnt.has_value();
   }
+  const AuthAddress address = auth_address();
   const AuthResult<std::unique_ptr<AuthClient>> client =
-      co_await AuthClient::connect(auth_address(), cluster_->cluster_name, nullptr, "", true);
+      co_await AuthClient::connect(address, cluster_->cluster_name, nobody, no_text, true);
   co_return client.has_value();
 }
 
@@ -421,7 +425,8 @@ std::shared_ptr<EVP_PKEY> Bot::new_key() const {
 
 asio::awaitable<AuthResult<void>> Bot::learn_cluster() {
   if (!config_.auth_server.empty()) co_return co_await learn_from_auth();
-  AuthResult<FindReply> reply = co_await find(web_origin());
+  const HttpsOrigin origin = web_origin();
+  AuthResult<FindReply> reply = co_await find(origin);
   if (!reply) co_return reply.error();
   if (!cluster_)
     log::info("Teleport cluster",
@@ -438,9 +443,10 @@ asio::awaitable<AuthResult<void>> Bot::learn_from_auth() {
     if (!file) co_return other(file.error().message);
     host_cas_ = std::move(*file);
   }
+  const AuthAddress address = auth_address();
   if (host_cas_.empty()) {
     AuthResult<std::unique_ptr<AuthClient>> stranger =
-        co_await AuthClient::connect(auth_address(), "", nullptr, "", true);
+        co_await AuthClient::connect(address, no_text, nobody, no_text, true);
     if (!stranger) co_return stranger.error();
     AuthResult<std::string> bundle = co_await (*stranger)->host_ca();
     if (!bundle) co_return bundle.error();
@@ -451,7 +457,7 @@ asio::awaitable<AuthResult<void>> Bot::learn_from_auth() {
     host_cas_ = std::move(*bundle);
   }
   AuthResult<std::unique_ptr<AuthClient>> client =
-      co_await AuthClient::connect(auth_address(), "", nullptr, host_cas_);
+      co_await AuthClient::connect(address, no_text, nobody, host_cas_);
   if (!client) co_return client.error();
   AuthResult<AuthPing> ping = co_await (*client)->ping();
   if (!ping) co_return ping.error();
@@ -491,8 +497,8 @@ asio::awaitable<AuthResult<void>> Bot::renew_identity() {
   }
   std::shared_ptr<EVP_PKEY> key = new_key();
   if (!key) co_return other("OpenSSL cannot make a key");
-  AuthResult<IssuedCerts> certs =
-      co_await ask_for_identity(key, renewing ? std::string() : std::string(*token));
+  const std::string by = renewing ? std::string() : *token;
+  AuthResult<IssuedCerts> certs = co_await ask_for_identity(key, by);
   if (!certs && renewing && certs.error().outcome_unknown) {
     renew_at_ = Clock::now() + config_.renewal_interval;
     log::error(
@@ -541,51 +547,53 @@ AuthResult<void> Bot::adopt(BotIdentityPtr identity, const std::string& hash) {
 }
 
 // `token` empty: by renewing the identity there is.
-asio::awaitable<AuthResult<IssuedCerts>> Bot::ask_for_identity(std::shared_ptr<EVP_PKEY> key,
-                                                               std::string token) {
+asio::awaitable<AuthResult<IssuedCerts>> Bot::ask_for_identity(const std::shared_ptr<EVP_PKEY>& key,
+                                                               const std::string& token) {
   const system_clock::time_point expires = system_clock::now() + config_.credential_ttl;
   if (token.empty()) {
     CertsWish wish;
     wish.username = identity_->subject.user;
     wish.expires = expires;
-    co_return co_await client_->user_certs(std::move(wish), std::move(key), auth_major_);
+    co_return co_await client_->user_certs(wish, key, auth_major_);
   }
   JoinRequest request;
-  request.token = std::move(token);
-  request.key = std::move(key);
+  request.token = token;
+  request.key = key;
   request.expires = expires;
   Outcome<std::string> id_token = co_await fetch_id_token(config_.onboarding, environment);
   if (!id_token) co_return other(id_token.error().message);
   request.id_token = std::move(*id_token);
-  co_return co_await join(std::move(request));
+  co_return co_await join(request);
 }
 
-asio::awaitable<AuthResult<IssuedCerts>> Bot::join(JoinRequest request) {
-  const bool by_auth = !config_.auth_server.empty();
-  if (by_auth) {
-    AuthResult<std::unique_ptr<AuthClient>> client = co_await AuthClient::connect(
-        auth_address(), cluster_->cluster_name, identity_valid() ? identity_ : nullptr, host_cas_);
-    if (!client) co_return client.error();
-    AuthResult<IssuedCerts> certs = co_await (*client)->register_token(
-        request.token, request.id_token, request.key, request.expires);
-    if (!certs && certs.error().kind == Kind::unimplemented)
-      co_return other("this Auth Service (version " + cluster_->server_version +
-                      ") takes no joins from here; name the Proxy in proxy_server");
-    co_return certs;
-  }
+asio::awaitable<AuthResult<IssuedCerts>> Bot::join_at_auth(const JoinRequest& request) {
+  const AuthAddress address = auth_address();
+  const BotIdentityPtr known = identity_valid() ? identity_ : nullptr;
+  AuthResult<std::unique_ptr<AuthClient>> client =
+      co_await AuthClient::connect(address, cluster_->cluster_name, known, host_cas_);
+  if (!client) co_return client.error();
+  AuthResult<IssuedCerts> certs = co_await (*client)->register_token(request);
+  if (!certs && certs.error().kind == Kind::unimplemented)
+    co_return other("this Auth Service (version " + cluster_->server_version +
+                    ") takes no joins from here; name the Proxy in proxy_server");
+  co_return certs;
+}
+
+asio::awaitable<AuthResult<IssuedCerts>> Bot::join(const JoinRequest& request) {
+  if (!config_.auth_server.empty()) co_return co_await join_at_auth(request);
   // While the old certificate is valid, Auth itself keeps the bot's instance (spec 4.2).
   const bool rejoin = identity_valid() && !identity_->subject.renewable && auth_major_ >= 17;
   if (rejoin) {
     const AuthResult<void> connected = co_await connect();
     if (connected) {
-      AuthResult<IssuedCerts> certs = co_await client_->register_token(
-          request.token, request.id_token, request.key, request.expires);
+      AuthResult<IssuedCerts> certs = co_await client_->register_token(request);
       if (certs || certs.error().kind != Kind::unimplemented) co_return certs;
     } else if (connected.error().kind == Kind::unreachable) {
       co_return connected.error();
     }
   }
-  co_return co_await join_over_web(web_origin(), std::move(request));
+  const HttpsOrigin origin = web_origin();
+  co_return co_await join_over_web(origin, request);
 }
 
 // ---------------------------------------------------------------- the connection to Auth
@@ -595,10 +603,11 @@ asio::awaitable<AuthResult<void>> Bot::connect() {
   if (client_ && client_->usable()) co_return boost::system::in_place_value;
   client_.reset();
   const BotIdentityPtr identity = identity_;
+  const AuthAddress address = auth_address();
   if (host_cas_.empty()) {
     // A join's bundle holds the user CA, too: it is good for asking which of them is the host CA.
     AuthResult<std::unique_ptr<AuthClient>> first =
-        co_await AuthClient::connect(auth_address(), cluster_->cluster_name, identity, "");
+        co_await AuthClient::connect(address, cluster_->cluster_name, identity, no_text);
     if (!first) co_return first.error();
     AuthResult<std::string> host_ca = co_await (*first)->host_ca();
     if (!host_ca) co_return host_ca.error();
@@ -606,7 +615,7 @@ asio::awaitable<AuthResult<void>> Bot::connect() {
     host_cas_ = std::move(*host_ca);
   }
   AuthResult<std::unique_ptr<AuthClient>> client =
-      co_await AuthClient::connect(auth_address(), cluster_->cluster_name, identity, host_cas_);
+      co_await AuthClient::connect(address, cluster_->cluster_name, identity, host_cas_);
   if (!client) co_return client.error();
   AuthResult<AuthPing> ping = co_await (*client)->ping();
   if (!ping) co_return ping.error();
@@ -621,16 +630,17 @@ asio::awaitable<AuthResult<void>> Bot::connect() {
 }
 
 asio::awaitable<void> Bot::watch_rotations() {
+  const std::function<void()> on_start = [] { log::debug("watching for rotations of the CAs"); };
+  const std::function<void(std::string)> on_rotation = [this](const std::string& phase) {
+    log::info("the cluster's CAs are being rotated; renewing", {{"phase", phase}});
+    rotation_at_ = Clock::now() + rotation_settles;
+    wake();
+  };
   for (;;) {
     const std::shared_ptr<AuthClient> client = client_;
     if (client && client->usable()) {
-      const AuthError ended = co_await client->watch_rotations(
-          cluster_->cluster_name, [] { log::debug("watching for rotations of the CAs"); },
-          [this](const std::string& phase) {
-            log::info("the cluster's CAs are being rotated; renewing", {{"phase", phase}});
-            rotation_at_ = Clock::now() + rotation_settles;
-            wake();
-          });
+      const std::string name = cluster_->cluster_name;
+      const AuthError ended = co_await client->watch_rotations(name, on_start, on_rotation);
       log::debug("the watch for rotations ended", {{"cause", ended.message}});
     }
     watch_timer_.expires_after(jittered(watch_pause, 0.5));
@@ -647,7 +657,7 @@ asio::awaitable<void> Bot::send_heartbeat() {
   report.uptime = std::chrono::duration_cast<seconds>(Clock::now() - started_);
   report.join_method = std::string(name(config_.onboarding.join_method));
   report.oneshot = config_.oneshot;
-  const AuthResult<void> sent = co_await client_->heartbeat(std::move(report));
+  const AuthResult<void> sent = co_await client_->heartbeat(report);
   // Nothing depends on it but `tctl bots instances`.
   if (sent) sent_first_heartbeat_ = true;
   if (!sent) log::debug("no heartbeat", {{"cause", sent.error().message}});
@@ -726,13 +736,14 @@ AuthResult<void> Bot::publish(Output& output, const std::string& cluster, const 
 
 asio::awaitable<AuthResult<void>> Bot::list(Output& output) {
   if (!output.lister || !output.lister->usable()) {
-    AuthResult<std::unique_ptr<AuthClient>> lister = co_await AuthClient::connect(
-        auth_address(), cluster_->cluster_name, output.listing, host_cas_);
+    const AuthAddress address = auth_address();
+    AuthResult<std::unique_ptr<AuthClient>> lister =
+        co_await AuthClient::connect(address, cluster_->cluster_name, output.listing, host_cas_);
     if (!lister) co_return lister.error();
     output.lister = std::move(*lister);
   }
-  AuthResult<std::vector<KubeClusterInfo>> listed =
-      co_await output.lister->kube_clusters(labels_to_ask(output.selectors));
+  const std::map<std::string, std::string> labels = labels_to_ask(output.selectors);
+  AuthResult<std::vector<KubeClusterInfo>> listed = co_await output.lister->kube_clusters(labels);
   if (!listed) co_return listed.error();
   Inventory inventory = select_clusters(output.selectors, *listed);
   const bool news = !output.inventory || *output.inventory != inventory;

@@ -76,9 +76,10 @@ class Bot {
   boost::asio::awaitable<AuthResult<void>> learn_cluster();
   boost::asio::awaitable<AuthResult<void>> learn_from_auth();
   boost::asio::awaitable<AuthResult<void>> renew_identity();
-  boost::asio::awaitable<AuthResult<IssuedCerts>> ask_for_identity(std::shared_ptr<EVP_PKEY> key,
-                                                                   std::string token);
-  boost::asio::awaitable<AuthResult<IssuedCerts>> join(JoinRequest request);
+  boost::asio::awaitable<AuthResult<IssuedCerts>> ask_for_identity(
+      const std::shared_ptr<EVP_PKEY>& key, const std::string& token);
+  boost::asio::awaitable<AuthResult<IssuedCerts>> join(const JoinRequest& request);
+  boost::asio::awaitable<AuthResult<IssuedCerts>> join_at_auth(const JoinRequest& request);
   boost::asio::awaitable<AuthResult<void>> connect();
   boost::asio::awaitable<AuthResult<void>> renew_output(Output& output);
   boost::asio::awaitable<AuthResult<void>> list(Output& output);

@@ -57,10 +57,10 @@ Outcome<FindReply> parse_find(std::string_view body) {
   return reply;
 }
 
-boost::asio::awaitable<AuthResult<FindReply>> find(HttpsOrigin origin) {
+boost::asio::awaitable<AuthResult<FindReply>> find(const HttpsOrigin& origin) {
   HttpsRequest request;
   request.path = "/webapi/find";
-  const HttpsAnswer answer = co_await https_exchange(std::move(origin), std::move(request));
+  const HttpsAnswer answer = co_await https_exchange(origin, request);
   if (!answer.ok()) {
     AuthError error = to_auth_error(answer, "asking the Teleport Proxy about its cluster");
     error.outcome_unknown = false;  // nothing was changed

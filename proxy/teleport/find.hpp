@@ -24,6 +24,6 @@ KeyKind key_kind_of_suite(std::string suite);
 
 Outcome<FindReply> parse_find(std::string_view body);
 
-boost::asio::awaitable<AuthResult<FindReply>> find(HttpsOrigin origin);
+boost::asio::awaitable<AuthResult<FindReply>> find(const HttpsOrigin& origin);
 
 }  // namespace kubelane::teleport

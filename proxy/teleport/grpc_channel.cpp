@@ -66,7 +66,7 @@ GrpcChannel::GrpcChannel(const asio::any_io_executor& executor, const GrpcTarget
 
 GrpcChannel::~GrpcChannel() = default;
 
-asio::awaitable<Outcome<GrpcChannel::Ptr>> GrpcChannel::connect(GrpcTarget target,
+asio::awaitable<Outcome<GrpcChannel::Ptr>> GrpcChannel::connect(const GrpcTarget& target,
                                                                 milliseconds limit) {
   using namespace asio::experimental::awaitable_operators;
   const auto executor = co_await asio::this_coro::executor;
@@ -240,7 +240,7 @@ std::shared_ptr<GrpcStream> GrpcChannel::open(const std::string& path) {
   return stream;
 }
 
-asio::awaitable<GrpcReply> GrpcChannel::call(std::string path, std::string request,
+asio::awaitable<GrpcReply> GrpcChannel::call(const std::string& path, const std::string& request,
                                              milliseconds limit) {
   const auto deadline = std::chrono::steady_clock::now() + limit;
   const std::shared_ptr<GrpcStream> stream = open(path);

@@ -57,7 +57,7 @@ class GrpcChannel : public std::enable_shared_from_this<GrpcChannel>, private ht
   static constexpr std::size_t most_message_bytes = 32UL << 20;
 
   // TCP, TLS and the first SETTINGS, all within `limit`.
-  static boost::asio::awaitable<Outcome<Ptr>> connect(GrpcTarget target,
+  static boost::asio::awaitable<Outcome<Ptr>> connect(const GrpcTarget& target,
                                                       std::chrono::milliseconds limit);
   ~GrpcChannel() override;
   GrpcChannel(const GrpcChannel&) = delete;
@@ -68,7 +68,7 @@ class GrpcChannel : public std::enable_shared_from_this<GrpcChannel>, private ht
   // Ends the connection; what runs on it fails.
   void close();
 
-  boost::asio::awaitable<GrpcReply> call(std::string path, std::string request,
+  boost::asio::awaitable<GrpcReply> call(const std::string& path, const std::string& request,
                                          std::chrono::milliseconds limit);
   // A stream in both directions.
   std::shared_ptr<GrpcStream> open(const std::string& path);

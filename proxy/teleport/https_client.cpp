@@ -182,7 +182,8 @@ asio::awaitable<void> exchange(const HttpsOrigin& origin, const HttpsRequest& re
 
 }  // namespace
 
-asio::awaitable<HttpsAnswer> https_exchange(HttpsOrigin origin, HttpsRequest request) {
+asio::awaitable<HttpsAnswer> https_exchange(const HttpsOrigin& origin,
+                                            const HttpsRequest& request) {
   using namespace asio::experimental::awaitable_operators;
   HttpsAnswer answer;
   asio::steady_timer timer(co_await asio::this_coro::executor, request.deadline);

@@ -42,7 +42,10 @@ struct HttpsAnswer {
   bool ok() const noexcept { return status == 200; }
 };
 
-boost::asio::awaitable<HttpsAnswer> https_exchange(HttpsOrigin origin, HttpsRequest request);
+// Both must live until it has ended. (Whatever a coroutine is given by value as a temporary, GCC 12
+// may destroy twice: here and elsewhere arguments of co_await are named.)
+boost::asio::awaitable<HttpsAnswer> https_exchange(const HttpsOrigin& origin,
+                                                   const HttpsRequest& request);
 
 // Text of Teleport's error JSON (control-plane spec 11), cut and printable, or nothing.
 std::string trace_message(const std::string& body);

@@ -97,7 +97,7 @@ HttpsRequest token_request(const TokenService& service, const Url& url) {
   return request;
 }
 
-asio::awaitable<Outcome<std::string>> ask_service(TokenService service) {
+asio::awaitable<Outcome<std::string>> ask_service(const TokenService& service) {
   const std::optional<Url> url = parse_url(service.url);
   if (!url) co_return Failure{Code::config, service.what + " has an unusable address"};
   HttpsOrigin origin;
@@ -105,7 +105,8 @@ asio::awaitable<Outcome<std::string>> ask_service(TokenService service) {
   origin.plain = url->plain;
   origin.what = service.what;
   origin.ca_field = "SSL_CERT_FILE";
-  const HttpsAnswer answer = co_await https_exchange(origin, token_request(service, *url));
+  const HttpsRequest request = token_request(service, *url);
+  const HttpsAnswer answer = co_await https_exchange(origin, request);
   if (answer.status == 0) co_return answer.failure;
   if (!answer.ok())
     co_return Failure{Code::denied,
@@ -119,17 +120,22 @@ asio::awaitable<Outcome<std::string>> ask_service(TokenService service) {
   co_return checked(std::string(token->get_string()), "the answer of " + service.what);
 }
 
-asio::awaitable<Outcome<std::string>> from_github(EnvironmentLookup environment) {
+asio::awaitable<Outcome<std::string>> from_github(const EnvironmentLookup& environment) {
   const auto url = environment("ACTIONS_ID_TOKEN_REQUEST_URL");
   const auto bearer = environment("ACTIONS_ID_TOKEN_REQUEST_TOKEN");
   const char* const remedy = "give the GitHub workflow `permissions: {id-token: write}`";
   if (!url || url->empty()) co_return missing("ACTIONS_ID_TOKEN_REQUEST_URL", remedy);
   if (!bearer || bearer->empty()) co_return missing("ACTIONS_ID_TOKEN_REQUEST_TOKEN", remedy);
-  co_return co_await ask_service({"GitHub's token service", "GET", *url + "&audience=" + audience,
-                                  *bearer, "application/json; api-version=2.0", "value"});
+  const TokenService service{"GitHub's token service",
+                             "GET",
+                             *url + "&audience=" + audience,
+                             *bearer,
+                             "application/json; api-version=2.0",
+                             "value"};
+  co_return co_await ask_service(service);
 }
 
-asio::awaitable<Outcome<std::string>> from_azure_devops(EnvironmentLookup environment) {
+asio::awaitable<Outcome<std::string>> from_azure_devops(const EnvironmentLookup& environment) {
   const auto url = environment("SYSTEM_OIDCREQUESTURI");
   const auto bearer = environment("SYSTEM_ACCESSTOKEN");
   if (!url || url->empty())
@@ -138,11 +144,16 @@ asio::awaitable<Outcome<std::string>> from_azure_devops(EnvironmentLookup enviro
     co_return missing(
         "SYSTEM_ACCESSTOKEN",
         "give the pipeline's step `env: {SYSTEM_ACCESSTOKEN: $(System.AccessToken)}`");
-  co_return co_await ask_service({"Azure DevOps' token service", "POST", *url + "?api-version=7.1",
-                                  *bearer, "application/json", "oidcToken"});
+  const TokenService service{"Azure DevOps' token service",
+                             "POST",
+                             *url + "?api-version=7.1",
+                             *bearer,
+                             "application/json",
+                             "oidcToken"};
+  co_return co_await ask_service(service);
 }
 
-asio::awaitable<Outcome<std::string>> from_gcp(EnvironmentLookup environment) {
+asio::awaitable<Outcome<std::string>> from_gcp(const EnvironmentLookup& environment) {
   HttpsOrigin origin;
   // The variable of Google's own libraries.
   const std::string host = environment("GCE_METADATA_HOST").value_or("metadata.google.internal");
@@ -155,7 +166,7 @@ asio::awaitable<Outcome<std::string>> from_gcp(EnvironmentLookup environment) {
                  "?audience=" + audience + "&format=full&licenses=FALSE";
   request.fields = {{"Metadata-Flavor", "Google"}};
   request.most_answer_bytes = most_token_bytes;
-  const HttpsAnswer answer = co_await https_exchange(std::move(origin), std::move(request));
+  const HttpsAnswer answer = co_await https_exchange(origin, request);
   if (answer.status == 0) co_return answer.failure;
   if (!answer.ok())
     co_return Failure{Code::denied, "Google's metadata service answered with status " +
@@ -203,7 +214,7 @@ Outcome<std::string> read_token(const Onboarding& onboarding) {
 }
 
 asio::awaitable<Outcome<std::string>> fetch_id_token(const Onboarding& onboarding,
-                                                     EnvironmentLookup environment) {
+                                                     const EnvironmentLookup& environment) {
   for (const VariableSource& source : variable_sources)
     if (source.method == onboarding.join_method)
       co_return from_variable(environment, source.variable, source.remedy);
@@ -232,11 +243,11 @@ asio::awaitable<Outcome<std::string>> fetch_id_token(const Onboarding& onboardin
                               "set TFC_WORKLOAD_IDENTITY_AUDIENCE for the workspace");
     }
     case JoinMethod::github:
-      co_return co_await from_github(std::move(environment));
+      co_return co_await from_github(environment);
     case JoinMethod::azure_devops:
-      co_return co_await from_azure_devops(std::move(environment));
+      co_return co_await from_azure_devops(environment);
     case JoinMethod::gcp:
-      co_return co_await from_gcp(std::move(environment));
+      co_return co_await from_gcp(environment);
     default:
       co_return std::string();
   }

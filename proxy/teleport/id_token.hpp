@@ -18,7 +18,7 @@ using EnvironmentLookup = std::function<std::optional<std::string>(const std::st
 // Empty for the methods that have none. A Failure is a sentence with cause and remedy; it never
 // holds a token.
 boost::asio::awaitable<Outcome<std::string>> fetch_id_token(const Onboarding& onboarding,
-                                                            EnvironmentLookup environment);
+                                                            const EnvironmentLookup& environment);
 
 // The content of a small file without white space around it.
 Outcome<std::string> read_secret_file(const std::string& path, const std::string& what);

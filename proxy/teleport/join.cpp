@@ -77,8 +77,8 @@ Outcome<IssuedCerts> parse_web_join(std::string_view body) {
   return certs;
 }
 
-boost::asio::awaitable<AuthResult<IssuedCerts>> join_over_web(HttpsOrigin origin,
-                                                              JoinRequest join) {
+boost::asio::awaitable<AuthResult<IssuedCerts>> join_over_web(const HttpsOrigin& origin,
+                                                              const JoinRequest& join) {
   const std::string what = "joining as a bot";
   HttpsRequest request;
   request.method = "POST";
@@ -87,7 +87,8 @@ boost::asio::awaitable<AuthResult<IssuedCerts>> join_over_web(HttpsOrigin origin
   request.body = web_join_body(join);
   request.most_answer_bytes = 1UL << 20;
   request.deadline = join_limit;
-  const HttpsAnswer answer = co_await https_exchange(std::move(origin), std::move(request));
+  const HttpsAnswer answer = co_await https_exchange(origin, request);
+  tls::wipe(request.body);
   if (!answer.ok()) co_return to_auth_error(answer, what);
   Outcome<IssuedCerts> certs = parse_web_join(answer.body);
   if (!certs)

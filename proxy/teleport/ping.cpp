@@ -16,7 +16,7 @@ asio::awaitable<Outcome<PingReply>> exchange(PingOptions options) {
   origin.insecure = options.insecure;
   HttpsRequest request;
   request.path = "/webapi/ping";
-  const HttpsAnswer answer = co_await https_exchange(std::move(origin), std::move(request));
+  const HttpsAnswer answer = co_await https_exchange(origin, request);
   if (answer.status == 0) co_return answer.failure;
   if (!answer.ok()) {
     const std::string message = trace_message(answer.body);
