@@ -472,10 +472,12 @@ asio::awaitable<AuthResult<void>> Bot::learn_from_auth() {
     proxy_told_ = true;
     events_.on_proxy(proxy);
   }
-  if (!proxy_told_)
-    co_return other(
-        "Auth knows no public address of a Proxy; name it in proxy_server instead of "
-        "auth_server");
+  if (!proxy_told_) {
+    proxy_told_ = true;
+    log::error(
+        "Auth knows no public address of a Proxy, and clusters are reached through one: set the "
+        "Proxy's public_addr, or name it in proxy_server instead of auth_server");
+  }
   co_return boost::system::in_place_value;
 }
 
