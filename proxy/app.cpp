@@ -369,16 +369,17 @@ void App::listed(std::size_t service, const teleport::Inventory& inventory, bool
   state.bound = bound && config_.services[service].type == Service::Type::kubernetes_v2;
   state.listed = true;
   state.stale_kubeconfig = true;
+  std::vector<std::size_t> fresh;
   if (state.bound) {
     for (const teleport::ServedCluster& cluster : state.clusters) {
       if (state.upstreams.contains(cluster.name)) continue;
-      const std::size_t upstream = upstreams_.size();
-      state.upstreams[cluster.name] = upstream;
-      add_source(upstream, service, cluster.name);
-      upstreams_[upstream].source->start();
+      fresh.push_back(upstreams_.size());
+      state.upstreams[cluster.name] = fresh.back();
+      add_source(fresh.back(), service, cluster.name);
     }
   }
   publish_listeners();
+  for (const std::size_t upstream : fresh) upstreams_[upstream].source->start();
   look_at(service);
 }
 
@@ -389,8 +390,8 @@ bool App::usable(std::size_t service) const {
     return newest && newest->problem.empty();
   };
   if (!state.bound) return good(service);
-  return std::any_of(state.upstreams.begin(), state.upstreams.end(),
-                     [&](const auto& entry) { return good(entry.second); });
+  return std::all_of(state.clusters.begin(), state.clusters.end(),
+                     [&](const auto& cluster) { return good(state.upstreams.at(cluster.name)); });
 }
 
 // What follows from news about a service: its kubeconfig, and whether it is ready.

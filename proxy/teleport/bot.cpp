@@ -697,6 +697,7 @@ asio::awaitable<AuthResult<void>> Bot::renew_output(Output& output) {
     if (!roles) co_return roles.error();
     wish.roles = std::move(*roles);
   }
+  output.roles = wish.roles;
   if (wish.roles.empty())
     co_return AuthError{Kind::denied,
                         "the bot \"" + identity_->subject.user +
@@ -714,6 +715,7 @@ asio::awaitable<AuthResult<void>> Bot::renew_output(Output& output) {
   output.listing = std::move(*made);
   output.lister.reset();
   output.bound.clear();
+  output.refused.clear();
   if (!bound(output)) {
     const AuthResult<void> published = publish(output, "", *output.listing);
     if (!published) co_return published;
@@ -748,12 +750,15 @@ asio::awaitable<AuthResult<void>> Bot::list(Output& output) {
   AuthResult<std::vector<KubeClusterInfo>> listed = co_await output.lister->kube_clusters(labels);
   if (!listed) co_return listed.error();
   Inventory inventory = select_clusters(output.selectors, *listed);
-  const bool news = !output.inventory || *output.inventory != inventory;
-  if (news) told(output, std::move(inventory));
   if (bound(output)) {
-    const AuthResult<void> done = co_await bind(output);
+    const AuthResult<void> done = co_await bind(output, inventory);
     if (!done) co_return done;
+    std::erase_if(inventory.clusters, [&](const ServedCluster& cluster) {
+      return output.refused.contains(cluster.name);
+    });
+    for (const auto& [cluster, why] : output.refused) inventory.missing.push_back({cluster, why});
   }
+  if (!output.inventory || *output.inventory != inventory) told(output, std::move(inventory));
   output.list_at = Clock::now() + jittered(list_interval, 0.2);
   co_return boost::system::in_place_value;
 }
@@ -774,9 +779,9 @@ void Bot::told(Output& output, Inventory inventory) {
 }
 
 // A certificate for each cluster that has none of this round.
-asio::awaitable<AuthResult<void>> Bot::bind(Output& output) {
+asio::awaitable<AuthResult<void>> Bot::bind(Output& output, const Inventory& inventory) {
   const bool single = output.service->type == Service::Type::kubernetes;
-  const std::vector<ServedCluster> clusters = output.inventory->clusters;
+  const std::vector<ServedCluster>& clusters = inventory.clusters;
   if (clusters.size() > most_bound) co_return other("there are too many clusters");
   std::map<std::string, tls::IdentityPtr>& have = output.bound;
   std::erase_if(have, [&](const auto& entry) {
@@ -786,30 +791,24 @@ asio::awaitable<AuthResult<void>> Bot::bind(Output& output) {
   });
   for (const ServedCluster& cluster : clusters) {
     const std::string feed = single ? std::string() : cluster.name;
-    if (have.contains(feed)) continue;
+    if (have.contains(feed) || output.refused.contains(cluster.name)) continue;
     CertsWish wish;
     wish.username = identity_->subject.user;
     wish.expires = system_clock::now() + ttl(output);
     wish.teleport_cluster = cluster_->cluster_name;
     wish.kubernetes_cluster = cluster.name;
-    wish.roles = output.service->roles;
-    if (wish.roles.empty()) {
-      AuthResult<std::vector<std::string>> roles =
-          co_await client_->impersonable_roles(identity_->subject.user);
-      if (!roles) co_return roles.error();
-      wish.roles = std::move(*roles);
-    }
+    wish.roles = output.roles;
     AuthResult<IssuedCerts> certs = co_await client_->user_certs(wish, output.key, auth_major_);
+    if (!certs && (certs.error().kind == Kind::denied || certs.error().kind == Kind::not_found)) {
+      output.refused[cluster.name] = certs.error().message;
+      continue;
+    }
     if (!certs) co_return certs.error();
     Outcome<BotIdentityPtr> made = make_bot_identity(
         output.key, std::move(*certs), cluster_->cluster_name, identity_->subject.user);
     if (!made) co_return other(made.error().message);
     const AuthResult<void> published = publish(output, feed, **made);
     if (!published) co_return published;
-  }
-  if (single && !output.inventory->missing.empty()) {
-    const Inventory::Missing& missing = output.inventory->missing.front();
-    co_return AuthError{Kind::not_found, missing.name + ": " + missing.cause, false};
   }
   co_return boost::system::in_place_value;
 }

@@ -59,10 +59,13 @@ class Bot {
     std::size_t index = 0;
     const Service* service = nullptr;
     std::vector<ClusterSelector> selectors;
-    std::shared_ptr<EVP_PKEY> key;                  // of this round of certificates
+    std::vector<std::string> roles;                 // of this round of certificates
+    std::shared_ptr<EVP_PKEY> key;                  // the same
     BotIdentityPtr listing;                         // not bound to a cluster
     std::unique_ptr<AuthClient> lister;             // speaks as `listing`
     std::map<std::string, tls::IdentityPtr> bound;  // by cluster, of this round
+    std::map<std::string, std::string>
+        refused;  // clusters without a certificate in this round: why
     std::optional<Inventory> inventory;
     Clock::time_point renew_at{};
     Clock::time_point list_at{};
@@ -83,7 +86,7 @@ class Bot {
   boost::asio::awaitable<AuthResult<void>> connect();
   boost::asio::awaitable<AuthResult<void>> renew_output(Output& output);
   boost::asio::awaitable<AuthResult<void>> list(Output& output);
-  boost::asio::awaitable<AuthResult<void>> bind(Output& output);
+  boost::asio::awaitable<AuthResult<void>> bind(Output& output, const Inventory& inventory);
   boost::asio::awaitable<void> send_heartbeat();
   boost::asio::awaitable<void> watch_rotations();
 

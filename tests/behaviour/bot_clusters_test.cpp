@@ -24,7 +24,7 @@ class BotClusters : public support::BotFixture {
     to.prefix = "/" + cluster;
     support::TlsClient local = connect(to);
     local.write("GET " + to.prefix + target + " HTTP/1.1\r\nHost: " + to.host_header() +
-                 "\r\nAuthorization: Bearer " + to.token + "\r\n\r\n");
+                "\r\nAuthorization: Bearer " + to.token + "\r\n\r\n");
     return local.read_response(false);
   }
 };

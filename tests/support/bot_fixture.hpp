@@ -54,8 +54,13 @@ class BotFixture : public KubelaneFixture {
   // As the kubelet does, before the old one expires.
   void project_service_account() {
     const auto fresh = directory() / "service-account-token.new";
+    // By the clock of the clusters' side.
+    const long skew = auth().service().authorities()->clock_skew();
+    lab::JwtIssuer::Times times;
+    times.issued_ago -= skew;
+    times.expires_in += skew;
     std::ofstream(fresh) << issuer_.service_account("default", "kubelane",
-                                                    auth().service().cluster_name());
+                                                    auth().service().cluster_name(), times);
     std::filesystem::rename(fresh, service_account_path());
   }
   std::filesystem::path service_account_path() const {
