@@ -102,7 +102,7 @@ asio::awaitable<AuthResult<std::unique_ptr<AuthClient>>> AuthClient::connect(
                                       : "Teleport's Auth Service";
   Outcome<GrpcChannel::Ptr> channel = co_await GrpcChannel::connect(target, dial_limit);
   if (!channel) co_return to_auth_error(channel.error());
-  co_return std::unique_ptr<AuthClient>(new AuthClient(std::move(*channel)));
+  co_return std::make_unique<AuthClient>(std::move(*channel));
 }
 
 AuthClient::~AuthClient() { channel_->close(); }

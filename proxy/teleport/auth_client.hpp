@@ -73,6 +73,7 @@ class AuthClient {
   static boost::asio::awaitable<AuthResult<std::unique_ptr<AuthClient>>> connect(
       const AuthAddress& address, const std::string& teleport_cluster,
       const BotIdentityPtr& identity, const std::string& host_cas, bool insecure = false);
+  explicit AuthClient(GrpcChannel::Ptr channel) : channel_(std::move(channel)) {}
   ~AuthClient();
   AuthClient(const AuthClient&) = delete;
   AuthClient& operator=(const AuthClient&) = delete;
@@ -102,7 +103,6 @@ class AuthClient {
   const GrpcChannel::Ptr& channel() noexcept { return channel_; }
 
  private:
-  explicit AuthClient(GrpcChannel::Ptr channel) : channel_(std::move(channel)) {}
   GrpcChannel::Ptr channel_;
 };
 

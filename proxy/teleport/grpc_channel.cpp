@@ -52,7 +52,7 @@ GrpcStatus lost_status(const std::string& why) {
 
 // ---------------------------------------------------------------- the connection
 
-GrpcChannel::GrpcChannel(const asio::any_io_executor& executor, const GrpcTarget& target)
+GrpcChannel::GrpcChannel(Private, const asio::any_io_executor& executor, const GrpcTarget& target)
     : executor_(executor),
       what_(target.what),
       context_([&] {
@@ -70,8 +70,7 @@ asio::awaitable<Outcome<GrpcChannel::Ptr>> GrpcChannel::connect(const GrpcTarget
                                                                 milliseconds limit) {
   using namespace asio::experimental::awaitable_operators;
   const auto executor = co_await asio::this_coro::executor;
-  // make_shared cannot reach the constructor. NOLINTNEXTLINE(modernize-make-shared)
-  Ptr channel{std::unique_ptr<GrpcChannel>(new GrpcChannel(executor, target))};
+  const Ptr channel = std::make_shared<GrpcChannel>(Private{}, executor, target);
   asio::steady_timer timer(executor, limit);
   auto finished = co_await (channel->dial(target) || timer.async_wait(as_result));
   if (finished.index() != 0)

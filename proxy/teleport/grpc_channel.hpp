@@ -59,6 +59,8 @@ class GrpcChannel : public std::enable_shared_from_this<GrpcChannel>, private ht
   // TCP, TLS and the first SETTINGS, all within `limit`.
   static boost::asio::awaitable<Outcome<Ptr>> connect(const GrpcTarget& target,
                                                       std::chrono::milliseconds limit);
+  struct Private {};  // only connect() makes channels
+  GrpcChannel(Private, const boost::asio::any_io_executor& executor, const GrpcTarget& target);
   ~GrpcChannel() override;
   GrpcChannel(const GrpcChannel&) = delete;
   GrpcChannel& operator=(const GrpcChannel&) = delete;
@@ -77,7 +79,6 @@ class GrpcChannel : public std::enable_shared_from_this<GrpcChannel>, private ht
   friend class GrpcStream;
   using Socket = boost::asio::ssl::stream<boost::asio::ip::tcp::socket>;
 
-  GrpcChannel(const boost::asio::any_io_executor& executor, const GrpcTarget& target);
   boost::asio::awaitable<Outcome<void>> dial(const GrpcTarget& target);
   static boost::asio::awaitable<void> read(Ptr self);
   static boost::asio::awaitable<void> write(Ptr self);
