@@ -48,7 +48,7 @@ constexpr SettingFlag setting_flags[] = {
      "the bot's join token: its name, the secret, or an absolute path to a file that holds it",
      false},
     {"--join-method", "onboarding.join_method", "KUBELANE_JOIN_METHOD",
-     "how the bot joins: kubernetes, token, bound_keypair, github, gitlab, … (token)", false},
+     "how the bot joins: kubernetes, token, github, gitlab, … (token)", false},
     {"--join-uri", "join_uri", "KUBELANE_JOIN_URI",
      "address, method and token in one: tbot+proxy+<method>://<token>@<host>:<port>", false},
     {"-a,--auth-server", "auth_server", "TELEPORT_AUTH_SERVER",
@@ -58,12 +58,6 @@ constexpr SettingFlag setting_flags[] = {
     {"--renewal-interval", "renewal_interval", "KUBELANE_RENEWAL_INTERVAL",
      "how often they are renewed (20m)", false},
     {"--oneshot", "oneshot", "KUBELANE_ONESHOT", "join, write the kubeconfigs once and exit", true},
-    {"--registration-secret", "onboarding.registration_secret", "TBOT_REGISTRATION_SECRET",
-     "bound_keypair: the secret of the first join", false},
-    {"--registration-secret-path", "onboarding.registration_secret_path",
-     "KUBELANE_REGISTRATION_SECRET_PATH", "bound_keypair: file that holds it", false},
-    {"--static-key-path", "onboarding.static_key_path", "KUBELANE_STATIC_KEY_PATH",
-     "bound_keypair: file with a private key that never rotates", false},
     {"--proxy-server", "proxy_server", "TELEPORT_PROXY", "Teleport Proxy's web address, host:port",
      false},
     {"--proxy-ca", "proxy_ca", "KUBELANE_PROXY_CA",
@@ -89,7 +83,8 @@ constexpr SettingFlag setting_flags[] = {
 };
 
 // tbot's flags that are understood and have no effect yet.
-constexpr const char* idle_flags[] = {"--diag-addr", "--pid-file"};
+constexpr const char* idle_flags[] = {"--diag-addr", "--pid-file", "--registration-secret",
+                                      "--registration-secret-path", "--static-key-path"};
 constexpr const char* idle_switches[] = {"--fips", "--scoped", "--disable-exec-plugin"};
 
 // What else `tbot start` can be asked for.

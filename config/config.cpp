@@ -8,8 +8,6 @@ std::string_view name(JoinMethod method) noexcept {
       return "token";
     case JoinMethod::kubernetes:
       return "kubernetes";
-    case JoinMethod::bound_keypair:
-      return "bound_keypair";
     case JoinMethod::github:
       return "github";
     case JoinMethod::gitlab:

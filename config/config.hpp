@@ -44,7 +44,6 @@ struct Destination {
 enum class JoinMethod : std::uint8_t {
   token,
   kubernetes,
-  bound_keypair,
   github,
   gitlab,
   gcp,
@@ -72,9 +71,6 @@ struct Onboarding {
   std::string kubernetes_token_path;
   std::string gitlab_token_variable = "TBOT_GITLAB_JWT";
   std::string terraform_audience_tag;
-  std::string registration_secret;  // bound_keypair
-  std::string registration_secret_path;
-  std::string static_key_path;
 };
 
 // A Kubernetes cluster that a service reaches, by its name, or all that carry some labels.

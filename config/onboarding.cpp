@@ -9,13 +9,14 @@ namespace kubelane {
 namespace {
 
 constexpr JoinMethod methods[] = {
-    JoinMethod::token,           JoinMethod::kubernetes, JoinMethod::bound_keypair,
-    JoinMethod::github,          JoinMethod::gitlab,     JoinMethod::gcp,
-    JoinMethod::circleci,        JoinMethod::bitbucket,  JoinMethod::azure_devops,
-    JoinMethod::terraform_cloud, JoinMethod::spacelift};
+    JoinMethod::token,     JoinMethod::kubernetes,   JoinMethod::github,
+    JoinMethod::gitlab,    JoinMethod::gcp,          JoinMethod::circleci,
+    JoinMethod::bitbucket, JoinMethod::azure_devops, JoinMethod::terraform_cloud,
+    JoinMethod::spacelift};
 
-// Each needs a protocol with some cloud's or chip's own signatures.
-const Names foreign_methods = {"iam", "azure", "tpm", "ec2", "oracle", "env0", "generic_oidc"};
+// Each needs a protocol of its own, with signatures of a cloud, a chip or a bound key.
+const Names foreign_methods = {"iam",    "azure", "tpm",          "ec2",
+                               "oracle", "env0",  "generic_oidc", "bound_keypair"};
 
 std::optional<std::string> percent_decoded(std::string_view text) {
   const auto digit = [](char c) {
@@ -155,10 +156,10 @@ void read_onboarding(YamlReader& reader, const YAML::Node& node, Onboarding& onb
           read_group(reader, value, where, {{"client_id", nullptr}});
         } else {
           read_group(reader, value, where,
-                     {{"registration_secret", &onboarding.registration_secret},
-                      {"registration_secret_path", &onboarding.registration_secret_path},
-                      {"static_key_path", &onboarding.static_key_path},
-                      {"static_private_key_path", &onboarding.static_key_path}});
+                     {{"registration_secret", nullptr},
+                      {"registration_secret_path", nullptr},
+                      {"static_key_path", nullptr},
+                      {"static_private_key_path", nullptr}});
         }
       });
 }
@@ -198,9 +199,6 @@ std::string apply_join_uri(const std::string& uri, Config& config) {
   onboarding.token = *token;
   if (parameter->empty()) return {};
   switch (onboarding.join_method) {
-    case JoinMethod::bound_keypair:
-      onboarding.registration_secret = *parameter;
-      return {};
     case JoinMethod::gitlab:
       onboarding.gitlab_token_variable = *parameter;
       return {};
@@ -228,10 +226,6 @@ std::string check_onboarding(const Config& config) {
     return "auth_server needs onboarding.ca_pins (see `tctl status`) or onboarding.ca_path, so "
            "that "
            "kubelane can tell the real Auth Service from another";
-  if (onboarding.join_method == JoinMethod::bound_keypair && config.storage_path.empty() &&
-      onboarding.static_key_path.empty())
-    return "join_method bound_keypair needs storage of type directory: a key that is lost with the "
-           "process would cost one recovery at every start";
   return {};
 }
 

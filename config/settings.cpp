@@ -85,9 +85,6 @@ void add_bot_settings(std::vector<Setting>& all) {
   all.push_back({"onboarding.ca_pins", [](Config& config, const std::string& text) {
                    return set_ca_pins(config.onboarding, text);
                  }});
-  all.push_back(onboarding_text("registration_secret", &Onboarding::registration_secret));
-  all.push_back(onboarding_text("registration_secret_path", &Onboarding::registration_secret_path));
-  all.push_back(onboarding_text("static_key_path", &Onboarding::static_key_path));
 }
 
 std::vector<Setting> make_settings() {

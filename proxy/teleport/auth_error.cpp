@@ -83,7 +83,7 @@ AuthError to_auth_error(const HttpsAnswer& answer, const std::string& what) {
     case 404:
       // Teleport says what it has not found; a Proxy without the path, or a load balancer, does
       // not.
-      error.kind = message.empty() ? Kind::unimplemented : Kind::not_found;
+      error.kind = holds(message, "token") ? Kind::not_found : Kind::unimplemented;
       break;
     case 405:
     case 501:

@@ -14,6 +14,7 @@
 #include "proxy/observe/log.hpp"
 #include "proxy/teleport/ca_pins.hpp"
 #include "proxy/teleport/id_token.hpp"
+#include "proxy/teleport/join_stream.hpp"
 #include "tls/key.hpp"
 #include "tls/pem.hpp"
 
@@ -214,7 +215,7 @@ asio::awaitable<void> Bot::run() {
 
 // All that is due, in the order in which one thing needs the other.
 asio::awaitable<AuthResult<void>> Bot::round() {
-  woken_ = false;
+  woken_ = only_outputs_failed_ = false;
   if (rotation_at_ <= Clock::now()) {
     rotation_at_ = Clock::time_point::max();
     renew_at_ = {};
@@ -236,7 +237,10 @@ asio::awaitable<AuthResult<void>> Bot::round() {
     AuthResult<void> done = boost::system::in_place_value;
     if (output.renew_at <= Clock::now()) done = co_await renew_output(output);
     if (done && output.list_at <= Clock::now()) done = co_await list(output);
-    if (done) continue;
+    if (done) {
+      if (!output.problem.empty()) set_problem(output, "");
+      continue;
+    }
     // What ails the connection or the bot ails all of them.
     const Kind kind = done.error().kind;
     if (kind != Kind::other && kind != Kind::denied && kind != Kind::not_found &&
@@ -245,6 +249,7 @@ asio::awaitable<AuthResult<void>> Bot::round() {
     set_problem(output, done.error().message);
     if (first_failure) first_failure = done;
   }
+  only_outputs_failed_ = !first_failure;
   if (!first_failure) co_return first_failure;
   if (heartbeat_at_ <= Clock::now()) co_await send_heartbeat();
   co_return boost::system::in_place_value;
@@ -321,14 +326,14 @@ void Bot::failed(const AuthError& error) {
       break;
     case Kind::untrusted:
     case Kind::certificate_refused:
-      client_.reset();
+      drop_client();
       host_cas_.clear();
       // Joining again brings a new certificate and the CAs of today.
       if (identity_ && !identity_->subject.renewable && back_off_ == first_back_off)
         identity_.reset();
       break;
     case Kind::unreachable:
-      client_.reset();
+      drop_client();
       break;
     default:
       break;
@@ -345,7 +350,7 @@ void Bot::failed(const AuthError& error) {
                 {{"cause", problem}});
   }
   problem_ = problem;
-  set_problem(problem);
+  if (!only_outputs_failed_) set_problem(problem);
 }
 
 void Bot::set_problem(const std::string& problem) {
@@ -536,7 +541,7 @@ AuthResult<void> Bot::adopt(BotIdentityPtr identity, const std::string& hash) {
   const bool first = !identity_;
   identity_ = std::move(identity);
   identity_hash_ = hash;
-  client_.reset();
+  drop_client();
   renew_at_ = Clock::now() + jittered(config_.renewal_interval, -0.05);
   const tls::TeleportSubject& subject = identity_->subject;
   log::info(first ? "the bot has joined" : "the bot's identity is renewed",
@@ -595,15 +600,30 @@ asio::awaitable<AuthResult<IssuedCerts>> Bot::join(const JoinRequest& request) {
     }
   }
   const HttpsOrigin origin = web_origin();
-  co_return co_await join_over_web(origin, request);
+  const JoinPath path = config_.onboarding.join_path;
+  if (path != JoinPath::grpc) {
+    AuthResult<IssuedCerts> certs = co_await join_over_web(origin, request);
+    // A way that is not there has spent no token.
+    if (certs || certs.error().kind != Kind::unimplemented || path == JoinPath::web)
+      co_return certs;
+    log::info("the Proxy's web API takes no joins; trying teleport.join.v1");
+  }
+  const bool by_id_token = config_.onboarding.join_method != JoinMethod::token;
+  co_return co_await join_by_stream(origin, request, by_id_token);
 }
 
 // ---------------------------------------------------------------- the connection to Auth
 
+// The watch for rotations may still hold it, and must not go on with an older identity.
+void Bot::drop_client() {
+  if (client_) client_->channel()->close();
+  client_.reset();
+}
+
 // With the identity of now, trusting the host CA alone.
 asio::awaitable<AuthResult<void>> Bot::connect() {
   if (client_ && client_->usable()) co_return boost::system::in_place_value;
-  client_.reset();
+  drop_client();
   const BotIdentityPtr identity = identity_;
   const AuthAddress address = auth_address();
   if (host_cas_.empty()) {

@@ -108,6 +108,7 @@ class Bot {
   std::chrono::milliseconds jittered(std::chrono::milliseconds delay, double share);
   Clock::time_point next_due() const;
   void wake();
+  void drop_client();
 
   boost::asio::io_context& io_;
   const Config& config_;
@@ -138,6 +139,7 @@ class Bot {
   bool unreachable_ = false;
   bool stopped_ = false;  // until somebody changes something and says so
   bool woken_ = false;
+  bool only_outputs_failed_ = false;  // in the last round: the bot itself is well
   bool sent_first_heartbeat_ = false;
   std::string problem_;
 };

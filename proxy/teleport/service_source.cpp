@@ -119,10 +119,12 @@ void ServiceSource::check_times() {
   if (!identity_) return;
   const system_clock::time_point now = system_clock::now();
   system_clock::time_point next = identity_->not_after;
+  const system_clock::duration warning = std::min<system_clock::duration>(
+      expiry_warning, (identity_->not_after - identity_->not_before) / 4);
   if (now < identity_->not_before - clock_skew) {
     next = identity_->not_before - clock_skew;
-  } else if (now < identity_->not_after - expiry_warning) {
-    next = identity_->not_after - expiry_warning;
+  } else if (now < identity_->not_after - warning) {
+    next = identity_->not_after - warning;
   } else if (now < identity_->not_after && !warned_expiry_) {
     warned_expiry_ = true;
     log::warn(

@@ -145,6 +145,23 @@ TEST_F(BotJoin, the_auth_server_is_known_by_its_pin) {
   EXPECT_TRUE(logged("the bot has joined"));
 }
 
+// The joins of before are switched off, as an administrator of Teleport 18 may and 20 will.
+TEST_F(BotJoin, where_the_web_api_takes_no_joins_the_newer_way_is_taken) {
+  for (const std::string by : {"kubernetes", "token"}) {
+    method = by;
+    join_token = "join-by-" + by;
+    if (by == "kubernetes") start_teleport();
+    put_token();
+    auth().set_legacy_joins(false);
+    start_kubelane(bot_config());
+    ASSERT_NO_FATAL_FAILURE(wait_ready());
+    EXPECT_EQ(get("/bytes/10").status, 200);
+    ASSERT_NE(auth().calls().last("Join"), nullptr);
+    EXPECT_EQ(auth().calls().last("Join")->token, join_token);
+    EXPECT_EQ(stop_kubelane(), 0);
+  }
+}
+
 TEST_F(BotJoin, once_means_once) {
   more_yaml = "oneshot: true\n";
   start_teleport();
