@@ -81,8 +81,7 @@ AuthError to_auth_error(const HttpsAnswer& answer, const std::string& what) {
       error.kind = refusal(message);
       break;
     case 404:
-      // Teleport says what it has not found; a Proxy without the path, or a load balancer, does
-      // not.
+      // Of a token that is not there Teleport speaks; else it is the path that is not there.
       error.kind = holds(message, "token") ? Kind::not_found : Kind::unimplemented;
       break;
     case 405:

@@ -227,6 +227,9 @@ asio::awaitable<AuthResult<void>> Bot::round() {
     if (!learnt) co_return learnt;
   }
   if (!identity_valid() || renew_at_ <= Clock::now()) {
+    // Teleport may have been upgraded, or want other keys now. What is known serves if it is
+    // silent.
+    if (identity_valid()) co_await learn_cluster();
     const AuthResult<void> renewed = co_await renew_identity();
     if (!renewed) co_return renewed;
   }
@@ -332,6 +335,7 @@ void Bot::failed(const AuthError& error) {
       if (identity_ && !identity_->subject.renewable && back_off_ == first_back_off)
         identity_.reset();
       break;
+    case Kind::invalid:  // another version than the connection began with: ask again
     case Kind::unreachable:
       drop_client();
       break;
@@ -778,7 +782,8 @@ asio::awaitable<AuthResult<void>> Bot::list(Output& output) {
     });
     for (const auto& [cluster, why] : output.refused) inventory.missing.push_back({cluster, why});
   }
-  if (!output.inventory || *output.inventory != inventory) told(output, std::move(inventory));
+  if (!output.inventory || *output.inventory != inventory || output.told_bound != bound(output))
+    told(output, std::move(inventory));
   output.list_at = Clock::now() + jittered(list_interval, 0.2);
   co_return boost::system::in_place_value;
 }
@@ -795,6 +800,7 @@ void Bot::told(Output& output, Inventory inventory) {
                  {"cause", missing.cause}});
   }
   output.inventory = std::move(inventory);
+  output.told_bound = bound(output);
   events_.on_inventory(output.index, *output.inventory, bound(output));
 }
 

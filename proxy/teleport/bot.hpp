@@ -67,6 +67,7 @@ class Bot {
     std::map<std::string, std::string>
         refused;  // clusters without a certificate in this round: why
     std::optional<Inventory> inventory;
+    bool told_bound = false;  // with the inventory
     Clock::time_point renew_at{};
     Clock::time_point list_at{};
     std::string problem;
