@@ -556,6 +556,31 @@ TEST_F(LabAuth, auth_goes_away_and_comes_back_on_its_port) {
   EXPECT_TRUE(connect(bot)->call(kPing, proto::PingRequest()).ok());
 }
 
+TEST_F(LabAuth, a_certificate_of_other_authorities_can_be_served) {
+  const auto bot = joined();
+  const auto pin = auth().ca_pin();
+  EXPECT_TRUE(pin.starts_with("sha256:") && pin.size() == 7 + 64) << pin;
+  auth().serve_certificate(
+      lab::issue_server(lab::make_authority("root.example.com", lab::KeyKind::ecdsa), "auth",
+                        {"*.teleport.cluster.local", "teleport.cluster.local"}));
+  EXPECT_ANY_THROW(connect(bot));
+  auth().serve_certificate(std::nullopt);
+  EXPECT_TRUE(connect(bot)->call(kPing, proto::PingRequest()).ok());
+  service().rotate(lab::RotationPhase::init);
+  EXPECT_NE(auth().ca_pin(), pin);
+}
+
+TEST_F(LabAuth, a_frozen_auth_holds_nobody_up_at_the_end) {
+  const auto client = connect(joined());
+  ASSERT_TRUE(client->call(kPing, proto::PingRequest()).ok());
+  auth().h2().set_frozen(true);
+  const auto stream = client->open(kPing);
+  client->send(stream, "", true);
+  proxy().stop();
+  EXPECT_TRUE(client->h2().wait_closed());
+  auth().stop();
+}
+
 TEST_F(LabAuth, heartbeats_are_kept_with_the_instance) {
   const auto client = connect(joined());
   teleport::machineid::v1::SubmitHeartbeatRequest request;
