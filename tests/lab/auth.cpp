@@ -96,6 +96,7 @@ Auth::Auth(AuthOptions options)
       port_(options.port),
       hosts_(std::move(options.hosts)),
       wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+  h2_.settings.max_concurrent_streams = 1000;  // spec 3.2
   service_.on_rotation([this] { wake(); });
   start();
 }
@@ -465,7 +466,8 @@ void Auth::dispatch(const Rpc& rpc, const std::string& path, const Peer& peer,
   }
   if (peer.identity) service_.check_locks(*peer.identity);
   // Absent: no check (spec 3.2).
-  if (!client_version.empty() && service_.version().refuses_client(client_version)) {
+  if (!client_version.empty() && !allow_old_clients_ &&
+      service_.version().refuses_client(client_version)) {
     deny("client version is unsupported");
   }
   if (!legacy_joins_ && path.starts_with("/proto.JoinService/")) {

@@ -91,6 +91,8 @@ class Auth {
   void set_page_limit(std::size_t limit) { page_limit_ = limit; }
   // False: the joins before teleport.join.v1 are switched off: 404 at the web API, Unimplemented.
   void set_legacy_joins(bool on) { legacy_joins_ = on; }
+  // True: clients of any version are served, as by the administrator's switch (spec 10).
+  void set_allow_old_clients(bool on) { allow_old_clients_ = on; }
   // Serves this instead of the proper certificate; nothing: the proper one again.
   void serve_certificate(std::optional<Issued> certificate);
   // TCP connects, then nothing.
@@ -161,6 +163,7 @@ class Auth {
 
   std::atomic<std::size_t> page_limit_{0};
   std::atomic<bool> legacy_joins_{true};
+  std::atomic<bool> allow_old_clients_{false};
   std::atomic<bool> silent_{false};
   std::atomic<bool> stopping_{true};
   std::atomic<int> next_connection_{0};

@@ -24,10 +24,10 @@ struct KubeResource {
 
 struct ListQuery {
   std::size_t limit = 0;
-  std::string start_key;
-  Labels labels;
-  std::string predicate;
-  std::vector<std::string> keywords;
+  std::string start_key = {};
+  Labels labels = {};
+  std::string predicate = {};
+  std::vector<std::string> keywords = {};
   bool descending = false;
 };
 

@@ -48,6 +48,7 @@ struct Settings {
   std::vector<std::string> kubernetes_tokens;  // names
   long longest_ttl = 0;
   bool commands = false;
+  bool allow_old_clients = false;
 };
 
 const std::string kUsage =
@@ -71,6 +72,7 @@ const std::string kUsage =
     --kubernetes-token N   a join token of method kubernetes (static_jwks) with that name; repeatable.
                            DIR/service-account-token is what its pod would hold
     --longest-ttl SECONDS  no certificate lives longer
+    --allow-old-clients    serve clients of any version
     --commands             lines of standard input are commands: )" +
     std::string(lab::kCommandUsage) + R"(
 Writes DIR/web-ca.pem and DIR/credentials, prints one line of JSON when ready, ends on SIGTERM.
@@ -115,6 +117,10 @@ Settings parse(const std::vector<std::string>& arguments) {
     }
     if (name == "--auth") {
       settings.auth = true;
+      continue;
+    }
+    if (name == "--allow-old-clients") {
+      settings.allow_old_clients = true;
       continue;
     }
     if (name == "--commands") {
@@ -170,7 +176,8 @@ Settings parse(const std::vector<std::string>& arguments) {
   if (settings.clusters.empty()) settings.clusters.emplace_back("demo");
   settings.labels.resize(settings.clusters.size());
   const bool wants_auth = settings.commands || !settings.tokens.empty() ||
-                          !settings.kubernetes_tokens.empty() || settings.longest_ttl > 0;
+                          !settings.kubernetes_tokens.empty() || settings.longest_ttl > 0 ||
+                          settings.allow_old_clients;
   if (wants_auth && !settings.auth) throw std::runtime_error("that option needs --auth");
   if (forward) settings.upstream = upstream;
   return settings;
@@ -311,6 +318,7 @@ int lab_main(const std::vector<std::string>& arguments) {
     options.cluster_name = settings.proxy.cluster_name;
     options.server_version = settings.proxy.server_version;
     auth = std::make_unique<lab::Auth>(options);
+    auth->set_allow_old_clients(settings.allow_old_clients);
     furnish(*auth, settings, account);
     account.project();
     settings.proxy.auth = auth.get();

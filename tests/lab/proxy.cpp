@@ -422,7 +422,7 @@ void Proxy::run(Connection& connection) {
     record.open = false;
     record.closed_at = std::chrono::steady_clock::now();
     record.error = error;
-    if (!error.empty() && !record.handshaken) ++seen.handshakes_failed;
+    if (!error.empty() && !record.handshaken && !record.tunnel) ++seen.handshakes_failed;
   });
   connection.finished = true;
 }
@@ -474,6 +474,7 @@ void Proxy::serve(Connection& connection) {
       mode == AcceptMode::normal) {
     const Socket client = std::move(connection.socket);
     const Closing closing{connection, observer_};
+    observer_.change([&](Observations& seen) { seen.connections[connection.id].tunnel = true; });
     if (first_alpn.substr(kAuthAlpn.size()) != auth_server_name(options_.cluster_name)) {
       throw ConnectionLost{"a tunnel to an unknown cluster: " + first_alpn};
     }
@@ -858,9 +859,11 @@ void Proxy::tunnel_to_auth(const Socket& client, const std::string& first_bytes)
   const int ends[2] = {client.fd(), auth.fd()};
   while (open[0] || open[1]) {
     pollfd ready[2] = {{open[0] ? ends[0] : -1, POLLIN, 0}, {open[1] ? ends[1] : -1, POLLIN, 0}};
-    if (poll(ready, 2, -1) < 0) continue;
+    // Once one side has ended the other has a moment to say its last.
+    const int count = poll(ready, 2, open[0] && open[1] ? -1 : kLingerMs);
+    if (count == 0) return;
     for (int i = 0; i < 2; ++i) {
-      if (ready[i].revents == 0) continue;
+      if (count < 0 || ready[i].revents == 0) continue;
       char block[16 * 1024];
       const ssize_t got = recv(ends[i], block, sizeof block, 0);
       if (got < 0) throw ConnectionLost{"tunnel: a read failed"};

@@ -184,7 +184,10 @@ bool serve_unary(const Rpc& rpc, const std::string& path) {
       {"/teleport.trust.v1.TrustService/GetCertAuthorities", get_cert_authorities},
       {"/teleport.machineid.v1.BotInstanceService/SubmitHeartbeat", submit_heartbeat}};
   if (path == "/proto.JoinService/RegisterUsingToken") {
-    if (!rpc.service.version().has_register_using_token()) return false;
+    const ServerVersion version = rpc.service.version();
+    const bool known = rpc.through_proxy ? version.forwards_register_using_token()
+                                         : version.has_register_using_token();
+    if (!known) return false;
     register_using_token(rpc);
     return true;
   }

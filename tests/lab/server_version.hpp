@@ -16,7 +16,8 @@ class ServerVersion {
   bool has_suites() const { return major() >= 17; }
   bool has_split_keys() const { return major() >= 17; }  // fields 22, 23 of UserCertsRequest
   bool has_single_key() const { return major() <= 17; }  // field 1
-  bool has_register_using_token() const { return major() >= 17; }  // unary, on Auth
+  bool has_register_using_token() const { return major() >= 17; }       // unary, on Auth
+  bool forwards_register_using_token() const { return major() >= 19; }  // by the Proxy
   bool has_kubernetes_oidc() const { return late_17(7, 3) || from(18, 2, 0); }
   bool has_bound_keypair() const { return late_17(7, 0) || from(18, 1, 0); }
   // Of a method in teleport.join.v1.
