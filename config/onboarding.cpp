@@ -49,14 +49,15 @@ void read_group(YamlReader& reader, const YAML::Node& node, const std::string& w
   }
   Names valid;
   for (const auto& [field, target] : fields) valid.push_back(field);
-  reader.each(node, valid, " in " + where,
+  reader.each(node, valid, std::string(" in ").append(where),
               [&](const std::string& key, const YAML::Node& name, const YAML::Node& value) {
+                const std::string whole = where + "." + key;
                 for (const auto& [field, target] : fields) {
                   if (field != key) continue;
                   if (target == nullptr) {
-                    reader.not_acted_on(name, where + "." + key, "it belongs to another method");
+                    reader.not_acted_on(name, whole, "it belongs to another method");
                   } else {
-                    reader.text(value, where + "." + key, *target);
+                    reader.text(value, whole, *target);
                   }
                 }
               });
@@ -138,7 +139,7 @@ void read_onboarding(YamlReader& reader, const YAML::Node& node, Onboarding& onb
             Onboarding one;
             const std::string wrong = set_ca_pins(one, pins[i]);
             if (!wrong.empty()) {
-              reader.error(value[i], where + ": " + wrong);
+              reader.error(value[i], std::string(where).append(": ").append(wrong));
             } else {
               onboarding.ca_pins.push_back(pins[i]);
             }
@@ -165,7 +166,7 @@ void read_onboarding(YamlReader& reader, const YAML::Node& node, Onboarding& onb
 }
 
 std::string apply_join_uri(const std::string& uri, Config& config) {
-  const std::string form =
+  static const char* const form =
       "is not of the form tbot+proxy+<method>://<token>[:<parameter>]@<host>[:port] (or "
       "tbot+auth+…)";
   const std::size_t scheme_end = uri.find("://");

@@ -33,8 +33,8 @@ constexpr auto as_result = asio::as_tuple(asio::use_awaitable);
 constexpr milliseconds first_back_off{1'000};
 constexpr milliseconds last_back_off{60'000};
 // While Teleport does not answer: how often a bare TLS connection looks whether it does again.
-constexpr milliseconds look_interval{3'000};
-constexpr milliseconds list_interval{8'000};  // a new cluster is usable within 10 s
+constexpr milliseconds look_interval{2'000};
+constexpr milliseconds list_interval{6'000};  // a new cluster is usable within 10 s
 constexpr minutes locked_pause{5};
 constexpr seconds busy_pause{30};
 constexpr seconds rotation_settles{10};  // a rotation changes several CAs, one after the other

@@ -66,7 +66,7 @@ TEST_F(BotClusters, one_that_appears_is_served_and_one_that_goes_is_told) {
     return gone.status == 404;
   }));
   EXPECT_NE(gone.body.find("does not list it any more"), std::string::npos) << gone.body;
-  EXPECT_EQ(kubeconfig().find("/late"), std::string::npos);
+  EXPECT_TRUE(eventually([&] { return kubeconfig().find("/late") == std::string::npos; }));
   EXPECT_EQ(get("/bytes/10").status, 200);
 }
 
