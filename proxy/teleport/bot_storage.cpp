@@ -93,7 +93,7 @@ BotIdentityPtr identity_of(const Artifacts& artifacts) {
 std::string to_journal(const Artifacts& artifacts) {
   std::string out;
   for (const auto& [name, text] : artifacts.files)
-    out += name + " " + std::to_string(text.size()) + "\n" + text;
+    out.append(name).append(" ").append(std::to_string(text.size())).append("\n").append(text);
   return out;
 }
 

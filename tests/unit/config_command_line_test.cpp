@@ -267,7 +267,8 @@ TEST(CommandLine, bad_values_of_a_service_by_flags_are_named) {
 
 TEST(CommandLine, a_cluster_has_to_be_named) {
   expect_usage_error({"start", "kubernetes"}, {"--kubernetes-cluster is required"});
-  expect_usage_error({"start", "kubernetes/v2"}, {"--name-selector or --label-selector is missing"});
+  expect_usage_error({"start", "kubernetes/v2"},
+                     {"--name-selector or --label-selector is missing"});
 }
 
 TEST(CommandLine, a_slip_gets_the_nearest_name) {
