@@ -44,6 +44,20 @@ struct SettingFlag {
 };
 
 constexpr SettingFlag setting_flags[] = {
+    {"--token", "onboarding.token", "TELEPORT_BOT_TOKEN",
+     "the bot's join token: its name, the secret, or an absolute path to a file that holds it",
+     false},
+    {"--join-method", "onboarding.join_method", "KUBELANE_JOIN_METHOD",
+     "how the bot joins: kubernetes, token, github, gitlab, … (token)", false},
+    {"--join-uri", "join_uri", "KUBELANE_JOIN_URI",
+     "address, method and token in one: tbot+proxy+<method>://<token>@<host>:<port>", false},
+    {"-a,--auth-server", "auth_server", "TELEPORT_AUTH_SERVER",
+     "Teleport's Auth Service, host:port, instead of the Proxy; needs --ca-pin", false},
+    {"--credential-ttl,--certificate-ttl", "credential_ttl", "KUBELANE_CREDENTIAL_TTL",
+     "how long the bot's certificates shall live (1h)", false},
+    {"--renewal-interval", "renewal_interval", "KUBELANE_RENEWAL_INTERVAL",
+     "how often they are renewed (20m)", false},
+    {"--oneshot", "oneshot", "KUBELANE_ONESHOT", "join, write the kubeconfigs once and exit", true},
     {"--proxy-server", "proxy_server", "TELEPORT_PROXY", "Teleport Proxy's web address, host:port",
      false},
     {"--proxy-ca", "proxy_ca", "KUBELANE_PROXY_CA",
@@ -69,21 +83,9 @@ constexpr SettingFlag setting_flags[] = {
 };
 
 // tbot's flags that are understood and have no effect yet.
-constexpr const char* idle_flags[] = {"--token",
-                                      "--join-method",
-                                      "--join-uri",
-                                      "--ca-pin",
-                                      "--certificate-ttl",
-                                      "--credential-ttl",
-                                      "--renewal-interval",
-                                      "--diag-addr",
-                                      "--pid-file",
-                                      "--auth-server",
-                                      "--registration-secret",
-                                      "--registration-secret-path",
-                                      "--static-key-path"};
-constexpr const char* idle_switches[] = {"--oneshot", "--fips", "--scoped",
-                                         "--disable-exec-plugin"};
+constexpr const char* idle_flags[] = {"--diag-addr", "--pid-file", "--registration-secret",
+                                      "--registration-secret-path", "--static-key-path"};
+constexpr const char* idle_switches[] = {"--fips", "--scoped", "--disable-exec-plugin"};
 
 // What else `tbot start` can be asked for.
 constexpr const char* tbot_modes[] = {"legacy",
@@ -102,13 +104,10 @@ constexpr const char* tbot_modes[] = {"legacy",
                                       "spiffe-svid",
                                       "noop"};
 
-// tbot's variables that mean nothing here.
-constexpr const char* idle_variables[] = {"TELEPORT_BOT_TOKEN", "TELEPORT_AUTH_SERVER",
-                                          "TBOT_REGISTRATION_SECRET"};
-
+// The long name; of several the first.
 std::string flag_name(const char* flag) {
-  const char* comma = std::strchr(flag, ',');
-  return comma == nullptr ? flag : comma + 1;
+  const char* const begin = std::strstr(flag, "--");
+  return {begin, std::strcspn(begin, ",")};
 }
 
 // What CLI11 fills.
@@ -118,7 +117,7 @@ struct Values {
   std::map<std::string, bool> idle_switches;
   std::string config_path;
   CommandService service;
-  std::vector<std::string> labels;
+  std::vector<std::string> ca_pins;
 };
 
 void add_start_flags(CLI::App& app, Values& values) {
@@ -134,6 +133,9 @@ void add_start_flags(CLI::App& app, Values& values) {
       app.add_option(flag.flag, values.settings[flag.flag], help)->type_name("VALUE");
     }
   }
+  app.add_option("--ca-pin", values.ca_pins,
+                 "pin of the cluster's CA (sha256:…), for --auth-server; repeatable")
+      ->type_name("PIN");
   for (const char* flag : idle_flags) app.add_option(flag, values.idle[flag])->group("");
   for (const char* flag : idle_switches) app.add_flag(flag, values.idle_switches[flag])->group("");
 }
@@ -204,13 +206,6 @@ void add_environment(const Environment& environment, Command& command) {
     if (const auto value = environment(flag.variable); value && !value->empty())
       command.overrides.push_back({flag.key, *value, flag.variable});
   }
-  for (const char* variable : idle_variables) {
-    if (const auto value = environment(variable); value && !value->empty())
-      command.warnings.push_back(
-          {"", 0, 0,
-           std::string(variable) + " has no effect here yet: joining as a bot is tbot's part, and "
-                                   "kubelane connects through the Proxy (TELEPORT_PROXY)"});
-  }
 }
 
 }  // namespace
@@ -242,7 +237,10 @@ Command parse_command_line(int argc, const char* const* argv, const Environment&
   several->fallthrough();
   several->add_option("--name-selector", values.service.clusters, "cluster name; repeatable")
       ->type_name("NAME");
-  several->add_option("--label-selector", values.labels)->group("");
+  several
+      ->add_option("--label-selector", values.service.labels,
+                   "clusters with these labels, name=value,name=value; repeatable")
+      ->type_name("LABELS");
   add_service_flags(*several, values);
 
   CLI::App* check = app.add_subcommand(
@@ -281,14 +279,16 @@ Command parse_command_line(int argc, const char* const* argv, const Environment&
     if (given->count(name) > 0)
       command.overrides.push_back({flag.key, values.settings[flag.flag], name});
   }
+  if (!values.ca_pins.empty()) {
+    std::string all;
+    for (const std::string& pin : values.ca_pins) all += (all.empty() ? "" : ",") + pin;
+    command.overrides.push_back({"onboarding.ca_pins", all, "--ca-pin"});
+  }
   for (const char* flag : idle_flags) {
     if (given->count(flag) > 0)
-      command.warnings.push_back({"", 0, 0,
-                                  std::string(flag) +
-                                      " has no effect here yet: credentials come from a directory "
-                                      "that tbot writes"});
+      command.warnings.push_back({"", 0, 0, std::string(flag) + " has no effect here yet"});
   }
-  for (const char* flag : {"--oneshot", "--fips", "--scoped"}) {
+  for (const char* flag : {"--fips", "--scoped"}) {
     if (given->count(flag) > 0)
       command.warnings.push_back({"", 0, 0, std::string(flag) + " has no effect here yet"});
   }
@@ -296,14 +296,11 @@ Command parse_command_line(int argc, const char* const* argv, const Environment&
     CommandService& service = values.service;
     service.type = single->parsed() ? Service::Type::kubernetes : Service::Type::kubernetes_v2;
     if (single->parsed()) service.clusters = {cluster};
-    if (!values.labels.empty() || service.clusters.empty()) {
+    if (service.labels.empty() && service.clusters.empty()) {
       command.kind = Command::Kind::exit;
       command.exit_code = 2;
       command.output =
-          values.labels.empty()
-              ? "kubelane: --name-selector is missing: name at least one cluster\n"
-              : "kubelane: --label-selector needs the list of clusters from Teleport, which only a "
-                "bot can read; name the clusters with --name-selector\n";
+          "kubelane: --name-selector or --label-selector is missing: select at least one cluster\n";
       return command;
     }
     if (service.credentials.empty())

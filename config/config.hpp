@@ -7,6 +7,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace kubelane {
@@ -39,10 +40,44 @@ struct Destination {
   std::vector<Reader> readers;
 };
 
-// A Kubernetes cluster that a service reaches.
+// How the bot proves to Teleport who it is (control-plane spec 1.8). Others are refused on loading.
+enum class JoinMethod : std::uint8_t {
+  token,
+  kubernetes,
+  github,
+  gitlab,
+  gcp,
+  circleci,
+  bitbucket,
+  azure_devops,
+  terraform_cloud,
+  spacelift
+};
+// Teleport's name of it, e.g. "terraform_cloud".
+std::string_view name(JoinMethod method) noexcept;
+
+// Which way a join takes: the web API first, or at once the newer gRPC service.
+enum class JoinPath : std::uint8_t { automatic, web, grpc };
+
+// tbot's `onboarding`. Given: kubelane joins as a bot itself.
+struct Onboarding {
+  bool given = false;
+  // The secret, or the name of the join token; an absolute path names a file that holds it.
+  std::string token;
+  JoinMethod join_method = JoinMethod::token;
+  JoinPath join_path = JoinPath::automatic;
+  std::vector<std::string> ca_pins;  // sha256:<hex>, for auth_server
+  std::string ca_path;               // PEM file with the cluster's host CA, for auth_server
+  std::string kubernetes_token_path;
+  std::string gitlab_token_variable = "TBOT_GITLAB_JWT";
+  std::string terraform_audience_tag;
+};
+
+// A Kubernetes cluster that a service reaches, by its name, or all that carry some labels.
 struct ClusterSelector {
-  std::string name;               // Teleport's name of the Kubernetes cluster
+  std::string name;               // Teleport's name of the Kubernetes cluster; empty: by labels
   std::string default_namespace;  // put into the kubeconfig context when not empty
+  std::map<std::string, std::string> labels;  // all must match; a value may be "*"
 };
 
 struct Service {
@@ -52,8 +87,11 @@ struct Service {
   std::vector<ClusterSelector> clusters;  // kubernetes: exactly one; kubernetes/v2: one or more
   std::string context_name_template = "{{.ClusterName}}-{{.KubeName}}";
   Destination destination;
-  std::string credentials_path;         // directory written by tbot; absolute; empty: none given
-  std::optional<ListenAddress> listen;  // a listener of its own, without a path prefix
+  std::string credentials_path;    // directory written by tbot; absolute; empty: the bot's
+  std::vector<std::string> roles;  // of the bot's certificate; empty: all it may have
+  std::chrono::milliseconds credential_ttl{0};    // 0: the top level's
+  std::chrono::milliseconds renewal_interval{0};  // 0: the top level's
+  std::optional<ListenAddress> listen;            // a listener of its own, without a path prefix
   // For a service with its own listener; otherwise equal to the top level's.
   LocalAuth local_auth = LocalAuth::token;
   bool local_tls = true;
@@ -61,8 +99,10 @@ struct Service {
   std::vector<std::string> impersonate_groups;  // default Impersonate-Group values
   int line = 0;                                 // where it stands in the file; 0: from flags
 
-  // What logs call this service: its name, else the first cluster's name.
+  // What logs call this service: its name, else the first selector's cluster name.
   const std::string& label() const;
+  // kubelane makes its credentials itself.
+  bool by_bot() const noexcept { return credentials_path.empty(); }
 };
 
 // Limits of the local side; what exceeds them is refused with a Status.
@@ -92,7 +132,14 @@ struct Timeouts {
 
 struct Config {
   std::string proxy_server;  // host:port of the Teleport Proxy's web address
-  std::string proxy_ca;      // PEM file to trust for the Proxy's web certificate; empty: system's
+  std::string auth_server;   // host:port of Teleport's Auth Service, instead of proxy_server
+  Onboarding onboarding;
+  std::string join_uri;  // what it says stands in the fields above, too
+  std::chrono::milliseconds credential_ttl{3'600'000};
+  std::chrono::milliseconds renewal_interval{1'200'000};
+  std::chrono::milliseconds leeway{60'000};  // a certificate this close to its end is not renewed
+  bool oneshot = false;
+  std::string proxy_ca;  // PEM file to trust for the Proxy's web certificate; empty: system's
   ProxyProtocol proxy_protocol = ProxyProtocol::automatic;
   bool insecure = false;  // skip verification of the Proxy's web certificate (ping only)
   ListenAddress listen{"127.0.0.1", 7443};
@@ -100,7 +147,8 @@ struct Config {
   std::vector<std::string> allowed_hosts;  // Host values accepted beside the listener's own
   LocalAuth local_auth = LocalAuth::token;
   bool local_tls = true;
-  std::string storage_path;  // directory for local CA and token; empty: memory only
+  // Directory for local CA and token, and for the bot's own identity; empty: memory only.
+  std::string storage_path;
   std::vector<Service> services;
   unsigned workers = 0;  // data threads; 0: one per CPU, at most 2
   LogFormat log_format = LogFormat::text;

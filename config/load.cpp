@@ -11,16 +11,17 @@
 #include <yaml-cpp/eventhandler.h>
 #include <yaml-cpp/yaml.h>
 
+#include "config/onboarding.hpp"
 #include "config/settings.hpp"
 #include "config/suggest.hpp"
 #include "config/values.hpp"
+#include "config/yaml_reader.hpp"
 
 namespace kubelane {
 namespace {
 
 constexpr int max_nesting = 64;
-constexpr std::size_t max_values = 100'000;    // with aliases followed
-constexpr std::size_t max_value_bytes = 4096;  // of one field
+constexpr std::size_t max_values = 100'000;  // with aliases followed
 constexpr std::size_t max_message_bytes = 1000;
 constexpr std::size_t max_problems = 100;  // to print
 
@@ -46,13 +47,6 @@ const Names foreign_types = {"identity",
 const Names served_types = {"kubernetes", "kubernetes/v2"};
 
 const Names destination_types = {"directory", "memory"};
-
-// Where something was said: in the file, or in a flag or variable with that name.
-struct Place {
-  int line = 0;  // 0: not in the file
-  int column = 0;
-  std::string origin;
-};
 
 // What a YAML document begins with.
 class FirstEvent : public YAML::EventHandler {
@@ -88,17 +82,21 @@ class FirstEvent : public YAML::EventHandler {
   }
 };
 
-class Loader {
+class Loader : private YamlReader {
  public:
-  Loader(const std::string& file, LoadResult& result) : file_(file), result_(result) {}
+  Loader(const std::string& file, LoadResult& result)
+      : YamlReader(file, result), file_(file), result_(result) {}
 
   void run(const std::string& yaml, const std::vector<Override>& overrides,
            const std::optional<CommandService>& service) {
     read_text(yaml);
     apply(overrides);
     if (result_.config.debug) result_.config.log_level = LogLevel::debug;
+    for (const auto& [key, at] : said_)
+      if (!at.origin.empty()) named_.erase(key);
     if (service) add_command_service(*service);
     inherit_listener_settings();
+    check_bot();
     cross_check();
     if (whole_) find_missing();
     for (std::vector<Problem>* problems : {&result_.errors, &result_.warnings, &result_.missing})
@@ -108,33 +106,10 @@ class Loader {
  private:
   // ---- problems
 
-  static Place place(const YAML::Mark& mark) {
-    return mark.is_null() ? Place{} : Place{mark.line + 1, mark.column + 1, {}};
-  }
-  static Place place(const YAML::Node& node) { return place(node.Mark()); }
-  Problem problem(const Place& at, const std::string& message) const {
-    return {at.line > 0 ? file_ : std::string(), at.line, at.column,
-            (at.origin.empty() ? std::string() : at.origin + ": ") +
-                shorten(message, max_message_bytes)};
-  }
-  void error(const Place& at, const std::string& message) {
-    result_.errors.push_back(problem(at, message));
-  }
-  // yaml-cpp places a value that is not there behind it, on some later line.
-  void error(const YAML::Node& node, const std::string& message) {
-    error(node.IsNull() ? key_ : place(node), message);
-  }
   void file_error(const std::string& message) {
     whole_ = false;
     result_.errors.push_back({file_, 0, 0, shorten(message, max_message_bytes)});
   }
-  void warning(const Place& at, const std::string& message) {
-    result_.warnings.push_back(problem(at, message));
-  }
-  void warning(const YAML::Node& node, const std::string& message) {
-    warning(place(node), message);
-  }
-
   // In the order of the file; not more than somebody reads.
   void arrange(std::vector<Problem>& problems) const {
     std::stable_sort(problems.begin(), problems.end(), [](const Problem& a, const Problem& b) {
@@ -222,92 +197,12 @@ class Loader {
       error(root, "the configuration must be a map of keys such as proxy_server: …");
   }
 
-  // Checks names and repetitions; calls `handle` with each known key.
-  template <class Handle>
-  void each(const YAML::Node& map, const Names& valid, const std::string& where, Handle handle) {
-    std::set<std::string> seen;
-    for (const auto& entry : map) {
-      if (!entry.first.IsScalar()) {
-        error(entry.first, "a key must be plain text");
-        continue;
-      }
-      const std::string key = entry.first.Scalar();
-      if (!seen.insert(key).second) {
-        error(entry.first, quote(key) + " is given twice");
-        continue;
-      }
-      if (key == "<<") {
-        error(entry.first, "merge keys (<<) are not supported; write the fields out");
-        continue;
-      }
-      if (std::find(valid.begin(), valid.end(), key) == valid.end()) {
-        error(entry.first, "unknown field " + quote(key) + where + did_you_mean(key, valid));
-        continue;
-      }
-      key_ = place(entry.first);
-      handle(key, entry.first, entry.second);
-    }
-  }
-
-  bool scalar(const YAML::Node& node, const std::string& key, std::string& out) {
-    if (!node.IsScalar()) {
-      error(node, key + (node.IsNull() ? " has no value" : " must be a single value"));
-      return false;
-    }
-    if (node.Scalar().size() > max_value_bytes) {
-      error(node, key + " is longer than " + std::to_string(max_value_bytes) + " bytes");
-      return false;
-    }
-    out = node.Scalar();
-    return true;
-  }
-
-  bool text(const YAML::Node& node, const std::string& key, std::string& out) {
-    if (!scalar(node, key, out)) return false;
-    if (out.empty()) {
-      error(node, key + " must not be empty");
-      return false;
-    }
-    if (has_control_character(out)) {
-      error(node, key + " holds a control character");
-      return false;
-    }
-    return true;
-  }
-
-  static bool has_control_character(const std::string& text) {
-    return std::any_of(text.begin(), text.end(),
-                       [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; });
-  }
-
-  bool boolean(const YAML::Node& node, const std::string& key, bool& out) {
-    std::string value;
-    if (!scalar(node, key, value)) return false;
-    const auto parsed = parse_bool(value);
-    if (!parsed) {
-      error(node, key + ": " + quote(value) + " is not true or false");
-      return false;
-    }
-    out = *parsed;
-    return true;
-  }
-
   void set(const YAML::Node& node, const std::string& key) {
     said_[key] = place(node);
     std::string value;
     if (!scalar(node, key, value)) return;
     const std::string problem = find_setting(key)->set(result_.config, value);
     if (!problem.empty()) error(node, key + ": " + problem);
-  }
-
-  void not_acted_on(const YAML::Node& key_node, const std::string& key, const std::string& why) {
-    warning(key_node, key + " is tbot's and has no effect here yet: " + why);
-  }
-
-  void check_duration(const YAML::Node& node, const std::string& key) {
-    std::string value;
-    if (scalar(node, key, value) && !parse_duration(value))
-      error(node, key + ": " + quote(value) + " is not a duration such as 1h or 20m");
   }
 
   void check_boolean(const YAML::Node& node, const std::string& key) {
@@ -338,10 +233,15 @@ class Loader {
            read_root_field(key, name, node);
          });
     if (const YAML::Node auth = root["auth_server"]; auth && root["proxy_server"])
-      error(auth, "auth_server and proxy_server exclude each other; kubelane needs proxy_server");
+      error(auth,
+            "auth_server and proxy_server exclude each other; give proxy_server where you can: "
+            "clusters are reached through the Proxy in any case");
+    if (const YAML::Node old = root["certificate_ttl"]; old && root["credential_ttl"])
+      error(old, "certificate_ttl is the old name of credential_ttl; give one of them");
   }
 
   void read_root_field(const std::string& key, const YAML::Node& name, const YAML::Node& node) {
+    named_[key] = place(name);
     if (key == "version") {
       std::string value;
       if (scalar(node, key, value) && value != "v2")
@@ -362,48 +262,15 @@ class Loader {
       read_allowed_hosts(node);
     } else if (find_setting(key) != nullptr) {
       set(node, key);
-    } else if (key == "auth_server") {
-      not_acted_on(name, key, "kubelane connects through proxy_server");
-    } else if (key == "credential_ttl" || key == "certificate_ttl" || key == "renewal_interval" ||
-               key == "leeway") {
-      check_duration(node, key);
-      not_acted_on(name, key, "credentials come from a directory that tbot renews");
-    } else if (key == "onboarding" || key == "join_uri") {
-      if (key == "onboarding") check_onboarding(node);
-      not_acted_on(name, key, "joining as a bot is tbot's part; kubelane reads what tbot writes");
+    } else if (key == "onboarding") {
+      said_[key] = place(node.IsNull() ? name : node);
+      read_onboarding(*this, node, result_.config.onboarding);
     } else if (key == "diag_addr") {
       not_acted_on(name, key, "there is no diagnostics listener");
     } else {
-      if (key != "pid_file") check_boolean(node, key);  // oneshot, fips, scoped
+      if (key != "pid_file") check_boolean(node, key);  // fips, scoped
       not_acted_on(name, key, "remove it, or leave it for tbot");
     }
-  }
-
-  // Names only: what they hold is tbot's, and partly secret.
-  void check_onboarding(const YAML::Node& node) {
-    if (node.IsNull()) return;
-    if (!node.IsMap()) {
-      error(node, "onboarding must be a map");
-      return;
-    }
-    const std::map<std::string, Names> groups = {
-        {"kubernetes", {"token_path"}},
-        {"azure", {"client_id"}},
-        {"terraform", {"audience_tag"}},
-        {"gitlab", {"token_env_var_name"}},
-        {"bound_keypair", {"registration_secret", "registration_secret_path", "static_key_path"}}};
-    Names valid = {"token", "join_method", "ca_pins", "ca_path"};
-    for (const auto& [group, fields] : groups) valid.push_back(group);
-    each(node, valid, " in onboarding",
-         [&](const std::string& key, const YAML::Node&, const YAML::Node& value) {
-           const auto group = groups.find(key);
-           if (group == groups.end() || value.IsNull()) return;
-           const std::string where = "onboarding." + key;
-           if (value.IsMap())
-             each(value, group->second, " in " + where, [](const auto&...) {});
-           else
-             error(value, where + " must be a map");
-         });
   }
 
   void read_group(const YAML::Node& node, const std::string& group) {
@@ -639,11 +506,10 @@ class Loader {
          [&](const std::string& key, const YAML::Node& name, const YAML::Node& value) {
            read_service_field(key, name, value, service, places);
          });
-    if (service.clusters.size() > 1 &&
+    if ((service.clusters.size() > 1 || places.labels) &&
         service.context_name_template.find(".KubeName") == std::string::npos)
-      error(places.name_template, "context_name_template: without {{.KubeName}} all " +
-                                      std::to_string(service.clusters.size()) +
-                                      " clusters would get the same name");
+      error(places.name_template,
+            "context_name_template: without {{.KubeName}} all clusters would get the same name");
     if (service.clusters.empty() && !places.bad_clusters)
       error(node, v2 ? "selectors is missing: name at least one Kubernetes cluster"
                      : "kubernetes_cluster is missing");
@@ -659,6 +525,8 @@ class Loader {
     Place name_template;
     std::optional<Place> local_auth;
     std::optional<Place> local_tls;
+    std::vector<std::pair<Place, std::string>> of_bot;  // fields for the bot's credentials
+    std::optional<Place> labels;
     bool bad_clusters = false;
     bool bad_credentials = false;
     bool bad_destination = false;
@@ -681,7 +549,7 @@ class Loader {
       }
     } else if (key == "kubernetes_cluster") {
       if (text(node, key, value)) {
-        service.clusters.push_back({value, {}});
+        service.clusters.push_back({value, {}, {}});
       } else {
         places.bad_clusters = true;
       }
@@ -720,11 +588,15 @@ class Loader {
       read_impersonate(node, service);
     } else if (key == "disable_exec_plugin") {
       check_boolean(node, key);  // kubelane's kubeconfig never has one
-    } else if (key == "roles" || key == "relay_server") {
-      not_acted_on(name, key, "it matters where tbot makes the credentials");
+    } else if (key == "roles") {
+      places.of_bot.emplace_back(place(name), key);
+      texts(node, key, service.roles);
+    } else if (key == "relay_server") {
+      not_acted_on(name, key, "kubelane connects through the Proxy");
     } else if (key == "credential_ttl" || key == "renewal_interval") {
-      check_duration(node, key);
-      not_acted_on(name, key, "credentials come from a directory that tbot renews");
+      places.of_bot.emplace_back(place(name), key);
+      duration(node, key,
+               key == "credential_ttl" ? service.credential_ttl : service.renewal_interval);
     }
   }
 
@@ -737,35 +609,54 @@ class Loader {
     std::set<std::string> seen;
     for (const YAML::Node& entry : node) {
       ClusterSelector selector;
-      bool labels = false;
       if (!entry.IsMap()) {
-        error(entry, "a selector is a map with name");
+        error(entry, "a selector is a map with name or labels");
         places.bad_clusters = true;
         continue;
       }
+      bool good = true;
       each(entry, {"name", "labels", "default_namespace"}, " in selectors",
            [&](const std::string& key, const YAML::Node& key_node, const YAML::Node& value) {
              if (key == "labels") {
-               labels = true;
-               error(key_node,
-                     "selecting by labels needs the list of clusters from Teleport, which only a "
-                     "bot can read; name the clusters instead (name: …)");
+               places.labels = place(key_node);
+               good = read_labels(value, selector.labels) && good;
              } else {
-               text(value, key, key == "name" ? selector.name : selector.default_namespace);
+               good =
+                   text(value, key, key == "name" ? selector.name : selector.default_namespace) &&
+                   good;
              }
            });
-      if (labels && !selector.name.empty())
-        error(entry, "a selector has either name or labels, not both");
-      if (selector.name.empty()) {
+      if (good && !selector.labels.empty() == !selector.name.empty()) {
+        error(entry, selector.name.empty() ? "a selector needs a name or labels"
+                                           : "a selector has either name or labels, not both");
+        good = false;
+      }
+      if (!good) {
         places.bad_clusters = true;
-        if (!labels && !entry["name"]) error(entry, "a selector needs a name");
         continue;
       }
-      if (seen.insert(selector.name).second)
+      if (selector.name.empty() || seen.insert(selector.name).second)
         service.clusters.push_back(std::move(selector));
       else
         warning(entry, "cluster " + quote(selector.name) + " is selected twice");
     }
+  }
+
+  bool read_labels(const YAML::Node& node, std::map<std::string, std::string>& labels) {
+    if (!node.IsMap() || node.size() == 0) {
+      error(node, "labels must be a map of at least one label, e.g. {env: prod}");
+      return false;
+    }
+    bool good = true;
+    for (const auto& entry : node) {
+      std::string label;
+      std::string value;
+      if (text(entry.first, "a label", label) && text(entry.second, "label " + quote(label), value))
+        good = labels.emplace(label, value).second && good;
+      else
+        good = false;
+    }
+    return good;
   }
 
   void read_template(const YAML::Node& node, const std::string& value, Service& service) {
@@ -854,7 +745,19 @@ class Loader {
 
   // ---- command line and environment
 
+  // tbot's rule: any of these replaces the whole section of the file.
+  void replace_onboarding(const std::vector<Override>& overrides) {
+    for (const Override& override : overrides) {
+      if (override.key != "onboarding.token" && override.key != "onboarding.join_method" &&
+          override.key != "onboarding.ca_pins")
+        continue;
+      result_.config.onboarding = {};
+      said_["onboarding"] = {0, 0, override.origin};
+    }
+  }
+
   void apply(const std::vector<Override>& overrides) {
+    replace_onboarding(overrides);
     for (std::size_t i = 0; i < overrides.size(); ++i) {
       const Override& override = overrides[i];
       const auto same = [&](const Override& later) { return later.key == override.key; };
@@ -864,9 +767,24 @@ class Loader {
       // A level that is stronger than the place where debug: true stands ends it.
       if (override.key == "log.level") result_.config.debug = false;
       said_[override.key] = {0, 0, override.origin};
+      if (override.key.starts_with("onboarding.")) result_.config.onboarding.given = true;
       const std::string wrong = setting->set(result_.config, override.value);
       if (!wrong.empty()) error(said_[override.key], wrong);
     }
+  }
+
+  static bool parse_labels(const std::string& text, std::map<std::string, std::string>& labels) {
+    for (std::size_t at = 0; at <= text.size();) {
+      const std::size_t comma = std::min(text.find(',', at), text.size());
+      const std::string label = text.substr(at, comma - at);
+      const std::size_t equals = label.find('=');
+      if (equals == std::string::npos || equals == 0 || equals + 1 == label.size() ||
+          has_control_character(label))
+        return false;
+      labels[label.substr(0, equals)] = label.substr(equals + 1);
+      at = comma + 1;
+    }
+    return true;
   }
 
   void add_command_service(const CommandService& command) {
@@ -880,7 +798,15 @@ class Loader {
       if (cluster.empty() || cluster.size() > max_value_bytes || has_control_character(cluster))
         error({0, 0, cluster_flag}, quote(cluster) + " is not the name of a cluster");
       else if (seen.insert(cluster).second)
-        service.clusters.push_back({cluster, {}});
+        service.clusters.push_back({cluster, {}, {}});
+    }
+    for (const std::string& labels : command.labels) {
+      ClusterSelector selector;
+      places.labels = Place{0, 0, "--label-selector"};
+      if (parse_labels(labels, selector.labels))
+        service.clusters.push_back(std::move(selector));
+      else
+        error(*places.labels, quote(labels) + " is not of the form name=value,name=value");
     }
     places.credentials.origin = "--credentials";
     if (!command.credentials.empty()) {
@@ -915,6 +841,76 @@ class Loader {
                 "or set them at the top level");
       if (!places.local_auth || !service.listen) service.local_auth = result_.config.local_auth;
       if (!places.local_tls || !service.listen) service.local_tls = result_.config.local_tls;
+    }
+  }
+
+  // ---- the bot
+
+  void check_bot() {
+    Config& config = result_.config;
+    if (!config.join_uri.empty()) {
+      const Place at = said("join_uri");
+      if (config.onboarding.given)
+        error(at, "join_uri and onboarding (or --token, --join-method) exclude each other");
+      else if (std::string wrong = apply_join_uri(config.join_uri, config); !wrong.empty())
+        error(at, "join_uri " + wrong);
+    }
+    const bool wanted = std::any_of(config.services.begin(), config.services.end(),
+                                    [](const Service& service) { return service.by_bot(); });
+    for (std::size_t i = 0; i < config.services.size(); ++i) {
+      const Service& service = config.services[i];
+      if (service.by_bot()) continue;
+      for (const auto& [at, key] : places_[i].of_bot)
+        warning(at, key + " has no effect: this service's credentials are of tbot's making");
+      if (places_[i].labels && !places_[i].bad_credentials)
+        error(*places_[i].labels,
+              "selecting by labels needs the list of clusters from Teleport, which only a bot can "
+              "read: leave credentials out and let kubelane join itself (onboarding), or name the "
+              "clusters (name: …)");
+    }
+    if (!wanted && (!config.services.empty() || !config.onboarding.given)) {
+      for (const char* key : {"onboarding", "join_uri", "auth_server", "credential_ttl",
+                              "certificate_ttl", "renewal_interval", "leeway", "oneshot"})
+        if (said_.contains(key))
+          warning(named_.contains(key) ? named_[key] : said_[key],
+                  std::string(key) +
+                      " has no effect: no service is left to kubelane's own bot "
+                      "(all name credentials that tbot renews)");
+      config.onboarding.given = false;
+      config.oneshot = false;
+      return;
+    }
+    if (!config.onboarding.given || !wanted) return;
+    if (const std::string wrong = check_onboarding(config); !wrong.empty())
+      error(config.join_uri.empty() ? said("onboarding") : said("join_uri"), wrong);
+    check_lifetimes();
+  }
+
+  void check_lifetimes() {
+    const Config& config = result_.config;
+    constexpr std::chrono::hours most{24 * 7};
+    const auto check = [&](std::chrono::milliseconds ttl, std::chrono::milliseconds interval,
+                           const Place& at) {
+      if (ttl <= interval)
+        warning(at,
+                "renewal_interval is not shorter than credential_ttl: certificates would expire "
+                "before they are renewed");
+      if (ttl > most)
+        warning(at,
+                "credential_ttl is longer than Teleport grants (7 days; 24 hours before "
+                "Teleport 17): the certificates will be shorter");
+    };
+    check(config.credential_ttl, config.renewal_interval,
+          said_.contains("renewal_interval") ? said("renewal_interval")
+          : said_.contains("credential_ttl") ? said("credential_ttl")
+                                             : said("certificate_ttl"));
+    for (std::size_t i = 0; i < config.services.size(); ++i) {
+      const Service& service = config.services[i];
+      if (!service.by_bot() || places_[i].of_bot.empty()) continue;
+      check(
+          service.credential_ttl.count() > 0 ? service.credential_ttl : config.credential_ttl,
+          service.renewal_interval.count() > 0 ? service.renewal_interval : config.renewal_interval,
+          places_[i].of_bot.front().first);
     }
   }
 
@@ -962,11 +958,12 @@ class Loader {
                      places.local_tls ? *places.local_tls : *places.local_auth);
         else
           inherited = true;
-        if (service.clusters.size() > 1)
+        if (service.clusters.size() > 1 || places.labels)
           error(places.listen,
                 "a listener of its own has no path prefix and so serves one cluster, but this "
                 "service selects " +
-                    std::to_string(service.clusters.size()) +
+                    (places.labels ? std::string("by labels")
+                                   : std::to_string(service.clusters.size())) +
                     "; remove listen, or make one service per cluster");
         add_listener(*service.listen, "service " + quote(service.label()), places.listen,
                      listeners);
@@ -974,6 +971,7 @@ class Loader {
       }
       shared = inherited = true;
       for (const ClusterSelector& cluster : service.clusters) {
+        if (cluster.name.empty()) continue;
         const auto [other, fresh] = shared_names.emplace(cluster.name, service.label());
         if (!fresh)
           error(places.service, "services " + quote(other->second) + " and " +
@@ -1039,7 +1037,8 @@ class Loader {
       missing.file = at.line > 0 || at.origin.empty() ? file_ : std::string();
       result_.missing.push_back(std::move(missing));
     };
-    if (config.proxy_server.empty() && !said_.contains("proxy_server"))
+    const bool by_auth = !config.auth_server.empty() && config.onboarding.given;
+    if (config.proxy_server.empty() && !by_auth && !said_.contains("proxy_server"))
       add({},
           "proxy_server is missing: set it in the file, with --proxy-server or in "
           "TELEPORT_PROXY, e.g. teleport.example.com:443");
@@ -1049,13 +1048,15 @@ class Loader {
       const Service& service = config.services[i];
       const ServicePlaces& places = places_[i];
       const bool by_flags = places.service.line == 0;
-      if (service.credentials_path.empty() && !places.bad_credentials)
+      if (service.by_bot() && !config.onboarding.given && !places.bad_credentials)
         add(by_flags ? places.credentials : places.service,
-            by_flags ? "missing: name a directory that tbot writes (or set KUBELANE_CREDENTIALS)"
-                     : "service " + quote(service.label()) +
-                           " has no credentials: add `credentials: {type: directory, path: …}` "
-                           "naming a directory that tbot writes, and let its destination be "
-                           "another one");
+            by_flags
+                ? "missing: name a directory that tbot writes (or set KUBELANE_CREDENTIALS), or "
+                  "let kubelane join itself with --token and --join-method"
+                : "service " + quote(service.label()) +
+                      " has no credentials: let kubelane join as a bot (`onboarding: {join_method: "
+                      "…, token: …}`), or add `credentials: {type: directory, path: …}` naming a "
+                      "directory that tbot writes, and let its destination be another one");
       if (service.destination.type != Destination::Type::directory && !places.bad_destination)
         add(by_flags ? places.destination : places.service,
             by_flags ? "missing: name a directory for kubelane's kubeconfig.yaml (or set "
@@ -1068,9 +1069,9 @@ class Loader {
 
   const std::string& file_;
   LoadResult& result_;
-  std::vector<ServicePlaces> places_;  // by service
-  std::map<std::string, Place> said_;  // where a top-level setting was given, rightly or wrongly
-  Place key_;                          // of the value that is being read
+  std::vector<ServicePlaces> places_;   // by service
+  std::map<std::string, Place> named_;  // top-level keys of the file
+  std::map<std::string, Place> said_;   // where a top-level setting was given, rightly or wrongly
   bool whole_ = true;           // the file could be read, so that what is not there is missing
   bool wrong_service_ = false;  // a service was left out because of an error
 };

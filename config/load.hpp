@@ -45,6 +45,7 @@ struct Override {
 struct CommandService {
   Service::Type type = Service::Type::kubernetes;
   std::vector<std::string> clusters;
+  std::vector<std::string> labels;  // each "name=value,name=value"
   std::string credentials;
   std::string destination;
   std::vector<std::string> reader_users;

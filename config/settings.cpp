@@ -2,6 +2,7 @@
 
 #include <charconv>
 
+#include "config/onboarding.hpp"
 #include "config/suggest.hpp"
 #include "config/values.hpp"
 
@@ -40,8 +41,55 @@ Setting size(const std::string& name, std::size_t Limits::*member, std::size_t l
           }};
 }
 
+Setting lifetime(std::string key, std::chrono::milliseconds Config::*member, bool may_be_zero) {
+  return {std::move(key),
+          [member, may_be_zero](Config& config, const std::string& text) -> std::string {
+            const auto value = parse_duration(text);
+            if (!value || (value->count() == 0 && !may_be_zero))
+              return quote(text) + " is not a duration such as 1h or 20m";
+            config.*member = *value;
+            return {};
+          }};
+}
+
+Setting onboarding_text(const std::string& name, std::string Onboarding::*member) {
+  return {"onboarding." + name, [member](Config& config, const std::string& text) -> std::string {
+            config.onboarding.*member = text;
+            return {};
+          }};
+}
+
+// The bot's.
+void add_bot_settings(std::vector<Setting>& all) {
+  all.push_back({"auth_server", [](Config& config, const std::string& text) -> std::string {
+                   const bool with_port = text.find(':') != std::string::npos;
+                   const auto value = parse_proxy_server(with_port ? text : text + ":3025");
+                   if (!value)
+                     return quote(text) + " is not an address such as auth.example.com:3025";
+                   config.auth_server = *value;
+                   return {};
+                 }});
+  all.push_back({"join_uri", [](Config& config, const std::string& text) -> std::string {
+                   config.join_uri = text;
+                   return {};
+                 }});
+  for (const char* key : {"credential_ttl", "certificate_ttl"})
+    all.push_back(lifetime(key, &Config::credential_ttl, false));
+  all.push_back(lifetime("renewal_interval", &Config::renewal_interval, false));
+  all.push_back(lifetime("leeway", &Config::leeway, true));
+  all.push_back(boolean("oneshot", &Config::oneshot));
+  all.push_back(onboarding_text("token", &Onboarding::token));
+  all.push_back({"onboarding.join_method", [](Config& config, const std::string& text) {
+                   return set_join_method(config.onboarding, text);
+                 }});
+  all.push_back({"onboarding.ca_pins", [](Config& config, const std::string& text) {
+                   return set_ca_pins(config.onboarding, text);
+                 }});
+}
+
 std::vector<Setting> make_settings() {
   std::vector<Setting> all;
+  add_bot_settings(all);
   all.push_back({"proxy_server", [](Config& config, const std::string& text) -> std::string {
                    const auto value = parse_proxy_server(text);
                    if (!value)

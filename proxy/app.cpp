@@ -15,6 +15,7 @@
 #include "proxy/http/route_path.hpp"
 #include "proxy/kube/kubeconfig.hpp"
 #include "proxy/observe/log.hpp"
+#include "proxy/teleport/credential_directory.hpp"
 #include "tls/context.hpp"
 #include "tls/free_lists.hpp"
 
@@ -33,7 +34,10 @@ constexpr hours certificate_check{1};
 constexpr hours certificate_renew_before{30 * 24};
 constexpr seconds kubeconfig_retry{5};
 constexpr seconds settling_time{2};
-constexpr seconds last_moments{1};  // after the drain deadline, for proper endings
+constexpr seconds oneshot_limit{120};
+constexpr std::size_t most_told = 50;      // clusters in the log at the start
+constexpr std::size_t most_absent = 1000;  // clusters that are remembered as gone
+constexpr seconds last_moments{1};         // after the drain deadline, for proper endings
 
 // Secrets must not reach a core file; many clients need many descriptors; one heap is enough for
 // threads that hardly allocate.
@@ -74,7 +78,8 @@ App::App(Config config)
       certificate_timer_(io_),
       kubeconfig_timer_(io_),
       drain_timer_(io_),
-      memory_timer_(io_) {
+      memory_timer_(io_),
+      oneshot_timer_(io_) {
   signals_.add(SIGHUP);
   signals_.add(SIGUSR1);
   if (config_.workers == 0)
@@ -118,8 +123,10 @@ Outcome<void> App::start() {
     endpoint.socket = std::move(listening->fd);
     endpoint.address.port = listening->port;
   }
+  if (Outcome<void> made = make_bot(); !made) return made.error();
+  if (Outcome<void> made = renew_contexts(); !made) return made.error();
   start_workers();
-  if (Outcome<void> made = publish_listeners(); !made) return made.error();
+  publish_listeners();
   start_sources();
   for (std::size_t i = 0; i < endpoints_.size(); ++i) {
     Endpoint& endpoint = endpoints_[i];
@@ -136,6 +143,10 @@ void App::plan_endpoints() {
   services_.resize(config_.services.size());
   for (std::size_t i = 0; i < config_.services.size(); ++i) {
     const Service& service = config_.services[i];
+    services_[i].listed = !service.by_bot();
+    for (const ClusterSelector& cluster : service.clusters)
+      if (!cluster.name.empty())
+        services_[i].clusters.push_back({cluster.name, cluster.default_namespace});
     auto shared = std::find_if(endpoints_.begin(), endpoints_.end(),
                                [](const Endpoint& endpoint) { return endpoint.shared; });
     if (service.listen || shared == endpoints_.end()) {
@@ -152,65 +163,85 @@ void App::plan_endpoints() {
   }
 }
 
-Outcome<relay::ListenerPtr> App::make_listener(const Endpoint& endpoint,
-                                               const tls::LeafPem& leaf) const {
-  auto listener = std::make_shared<relay::Listener>();
-  listener->address = endpoint.address.host + ":" + std::to_string(endpoint.address.port);
-  listener->auth = endpoint.auth;
-  if (endpoint.auth == LocalAuth::token) listener->token = trust_.token;
-  listener->allowed_hosts = config_.allowed_hosts;
-  listener->any_ip_host = config_.allow_remote;
-  if (endpoint.tls) {
-    const bool mutual = endpoint.auth == LocalAuth::mtls;
-    Outcome<tls::ContextPtr> context =
-        tls::make_local_context(leaf.certificate + trust_.ca_certificate, leaf.key,
-                                mutual ? trust_.ca_certificate : std::string());
-    if (!context) return context.error();
-    listener->context = std::move(*context);
-  }
-  listener->services = endpoint.services;
-  for (const std::size_t index : endpoint.services) {
-    const Service& service = config_.services[index];
-    for (std::size_t i = 0; i < service.clusters.size(); ++i) {
-      relay::Route route;
-      route.cluster = service.clusters[i].name;
-      route.service = index;
-      route.cluster_index = i;
-      if (endpoint.shared) {
-        route.local_prefix = http::local_prefix(route.cluster);
-        listener->by_segment.emplace(route.local_prefix.substr(1), listener->routes.size());
-      }
-      listener->routes.push_back(std::move(route));
-    }
-  }
-  return relay::ListenerPtr(std::move(listener));
-}
-
-Outcome<void> App::publish_listeners() {
+// A new server certificate for all listeners that speak TLS.
+Outcome<void> App::renew_contexts() {
   std::vector<std::string> names = config_.allowed_hosts;
   for (const Endpoint& endpoint : endpoints_)
     if (!is_loopback(endpoint.address)) names.push_back(client_host(endpoint.address));
   Outcome<tls::LeafPem> leaf = tls::issue_server_leaf(trust_, names);
   if (!leaf) return leaf.error();
   certificate_end_ = leaf->not_after;
-  for (std::size_t i = 0; i < endpoints_.size(); ++i) {
-    Outcome<relay::ListenerPtr> listener = make_listener(endpoints_[i], *leaf);
-    if (!listener) return listener.error();
-    for (const auto& worker : workers_) worker->set_listener(i, *listener);
+  for (Endpoint& endpoint : endpoints_) {
+    if (!endpoint.tls) continue;
+    const bool mutual = endpoint.auth == LocalAuth::mtls;
+    Outcome<tls::ContextPtr> context =
+        tls::make_local_context(leaf->certificate + trust_.ca_certificate, leaf->key,
+                                mutual ? trust_.ca_certificate : std::string());
+    if (!context) return context.error();
+    endpoint.context = std::move(*context);
   }
   return {};
 }
 
+relay::ListenerPtr App::make_listener(const Endpoint& endpoint) const {
+  auto listener = std::make_shared<relay::Listener>();
+  listener->address = endpoint.address.host + ":" + std::to_string(endpoint.address.port);
+  listener->auth = endpoint.auth;
+  if (endpoint.auth == LocalAuth::token) listener->token = trust_.token;
+  listener->allowed_hosts = config_.allowed_hosts;
+  listener->any_ip_host = config_.allow_remote;
+  listener->context = endpoint.context;
+  for (const std::size_t service : endpoint.services) add_routes(*listener, endpoint, service);
+  return listener;
+}
+
+void App::add_routes(relay::Listener& listener, const Endpoint& endpoint,
+                     std::size_t service) const {
+  const ServiceState& state = services_[service];
+  listener.upstreams.push_back(service);
+  for (const auto& [cluster, upstream] : state.upstreams) listener.upstreams.push_back(upstream);
+  for (const teleport::ServedCluster& cluster : state.clusters) {
+    relay::Route route;
+    route.cluster = cluster.name;
+    route.service = service;
+    route.upstream = state.bound ? state.upstreams.at(cluster.name) : service;
+    route.teleport_cluster = state.teleport_cluster;
+    route.upstream_prefix = http::teleport_prefix(route.teleport_cluster, route.cluster);
+    if (endpoint.shared) {
+      route.local_prefix = http::local_prefix(route.cluster);
+      listener.by_segment.emplace(route.local_prefix.substr(1), listener.routes.size());
+    }
+    listener.routes.push_back(std::move(route));
+  }
+  for (const auto& [cluster, why] : state.absent)
+    listener.absent.emplace(http::local_prefix(cluster).substr(1), why);
+  if (!state.listed)
+    listener.waiting_for =
+        "kubelane does not know yet which clusters Teleport lists for its bot; see its log if this "
+        "lasts";
+}
+
+void App::publish_listeners() {
+  for (std::size_t i = 0; i < endpoints_.size(); ++i) {
+    const relay::ListenerPtr listener = make_listener(endpoints_[i]);
+    for (const auto& worker : workers_) worker->set_listener(i, listener);
+  }
+}
+
 void App::start_workers() {
   relay::WorkerReports reports;
-  reports.connect_failed = [this](std::size_t service) {
-    boost::asio::post(io_, [this, service] { services_[service].source->connect_failed(); });
+  reports.connect_failed = [this](std::size_t upstream) {
+    boost::asio::post(io_, [this, upstream] {
+      if (const auto& source = upstreams_[upstream].source) source->connect_failed();
+    });
   };
-  reports.certificate_refused = [this](std::size_t service) {
-    boost::asio::post(io_, [this, service] { services_[service].source->reload(); });
+  reports.certificate_refused = [this](std::size_t upstream) {
+    boost::asio::post(io_, [this, upstream] {
+      if (const auto& source = upstreams_[upstream].source) source->reload();
+    });
   };
-  reports.protocol_seen = [this](std::size_t service, bool http2) {
-    boost::asio::post(io_, [this, service, http2] { protocol_seen(service, http2); });
+  reports.protocol_seen = [this](std::size_t upstream, bool http2) {
+    boost::asio::post(io_, [this, upstream, http2] { protocol_seen(upstream, http2); });
   };
   for (unsigned i = 0; i < config_.workers; ++i) {
     workers_.push_back(std::make_unique<relay::Worker>(config_, reports, workers_, i == 0));
@@ -218,13 +249,37 @@ void App::start_workers() {
   }
 }
 
-void App::protocol_seen(std::size_t service, bool http2) {
-  std::optional<bool>& known = services_[service].http2;
+void App::protocol_seen(std::size_t upstream, bool http2) {
+  std::optional<bool>& known = upstreams_[upstream].http2;
   if (known == http2) return;
   known = http2;
-  log::info("the Proxy's protocol", {{"service", config_.services[service].label()},
-                                     {"protocol", http2 ? "HTTP/2" : "HTTP/1.1"}});
-  for (const auto& worker : workers_) worker->protocol_seen(service, http2);
+  log::info("the Proxy's protocol",
+            {{"service", config_.services[upstreams_[upstream].service].label()},
+             {"protocol", http2 ? "HTTP/2" : "HTTP/1.1"}});
+  for (const auto& worker : workers_) worker->protocol_seen(upstream, http2);
+}
+
+Outcome<void> App::make_bot() {
+  if (std::none_of(config_.services.begin(), config_.services.end(),
+                   [](const Service& service) { return service.by_bot(); }))
+    return {};
+  std::unique_ptr<teleport::BotStorage> storage = teleport::make_memory_storage();
+  if (!config_.storage_path.empty()) {
+    Outcome<std::unique_ptr<teleport::BotStorage>> opened =
+        teleport::open_directory_storage(config_.storage_path);
+    if (!opened) return opened.error();
+    storage = std::move(*opened);
+  } else if (config_.onboarding.join_method == JoinMethod::token && !config_.oneshot) {
+    log::warn(
+        "join_method token with storage in memory: the token is good for one join, so a restart "
+        "needs a new one; give storage a directory, or use another join method");
+  }
+  teleport::Bot::Events events;
+  events.on_inventory = [this](std::size_t service, const teleport::Inventory& inventory,
+                               bool bound) { listed(service, inventory, bound); };
+  events.on_proxy = [this](const teleport::HostPort& proxy) { discovery_->set_address(proxy); };
+  bot_ = std::make_unique<teleport::Bot>(io_, config_, std::move(storage), std::move(events));
+  return {};
 }
 
 void App::start_sources() {
@@ -233,26 +288,127 @@ void App::start_sources() {
   options.ca_file = config_.proxy_ca;
   options.insecure = config_.insecure;
   discovery_ = std::make_unique<teleport::Discovery>(io_, options);
-  for (std::size_t i = 0; i < services_.size(); ++i) {
-    services_[i].source = std::make_unique<teleport::ServiceSource>(
-        io_, config_, config_.services[i], *discovery_,
-        [this, i](const link::UpstreamSnapshotPtr& snapshot) { published(i, snapshot); });
-  }
+  for (std::size_t i = 0; i < services_.size(); ++i) add_source(i, i, "");
   discovery_->start();
-  for (ServiceState& state : services_) state.source->start();
+  for (UpstreamState& upstream : upstreams_) upstream.source->start();
+  if (bot_) bot_->start();
+  if (!config_.oneshot) return;
+  oneshot_timer_.expires_after(oneshot_limit);
+  oneshot_timer_.async_wait([this](boost::system::error_code error) {
+    if (error) return;
+    log::error("not ready in time; see what is logged above");
+    finish(1);
+  });
 }
 
-void App::published(std::size_t service, const link::UpstreamSnapshotPtr& snapshot) {
-  for (const auto& worker : workers_) worker->adopt(service, snapshot);
+// `cluster`: the one that it is for, where each has its own identity.
+void App::add_source(std::size_t upstream, std::size_t service, const std::string& cluster) {
+  const Service& configured = config_.services[service];
+  if (upstreams_.size() <= upstream) upstreams_.resize(upstream + 1);
+  std::unique_ptr<teleport::IdentityFeed> feed;
+  std::optional<std::string> only_cluster;
+  if (configured.by_bot()) {
+    feed = bot_->feed(service, cluster);
+  } else {
+    feed = std::make_unique<teleport::CredentialDirectory>(io_, configured.credentials_path,
+                                                           config_.timeouts.credentials_poll);
+    only_cluster = configured.clusters.size() == 1 ? configured.clusters.front().name : "";
+  }
+  upstreams_[upstream].service = service;
+  upstreams_[upstream].source = std::make_unique<teleport::ServiceSource>(
+      io_, configured.label(), std::move(only_cluster), std::move(feed), *discovery_,
+      [this, upstream](const link::UpstreamSnapshotPtr& snapshot) {
+        published(upstream, snapshot);
+      });
+}
+
+void App::published(std::size_t upstream, const link::UpstreamSnapshotPtr& snapshot) {
+  const std::size_t service = upstreams_[upstream].service;
   ServiceState& state = services_[service];
   const std::string& teleport_cluster = snapshot->target.teleport_cluster;
   if (!teleport_cluster.empty() && teleport_cluster != state.teleport_cluster) {
-    if (!write_kubeconfig(service)) retry_kubeconfigs();
+    state.teleport_cluster = teleport_cluster;
+    state.stale_kubeconfig = true;
+    publish_listeners();  // the routes lead through it
   }
-  if (state.ready || !snapshot->problem.empty() || state.teleport_cluster.empty()) return;
+  for (const auto& worker : workers_) worker->adopt(upstream, snapshot);
+  look_at(service);
+}
+
+// Teleport lists these clusters for the bot.
+void App::listed(std::size_t service, const teleport::Inventory& inventory, bool bound) {
+  ServiceState& state = services_[service];
+  const std::string& label = config_.services[service].label();
+  const auto has = [](const std::vector<teleport::ServedCluster>& clusters,
+                      const std::string& name) {
+    return std::any_of(clusters.begin(), clusters.end(),
+                       [&](const teleport::ServedCluster& each) { return each.name == name; });
+  };
+  const bool first = !state.listed;
+  for (const teleport::ServedCluster& cluster : state.clusters) {
+    if (first || has(inventory.clusters, cluster.name)) continue;
+    log::warn("a cluster is gone", {{"service", label}, {"cluster", cluster.name}});
+    state.absent[cluster.name] = "Kubernetes cluster \"" + cluster.name +
+                                 "\" is gone: Teleport does not list it any more for kubelane's "
+                                 "bot. It is served again when "
+                                 "it comes back.";
+  }
+  for (const teleport::Inventory::Missing& missing : inventory.missing)
+    if (first || !state.absent.contains(missing.name))
+      state.absent[missing.name] =
+          "Kubernetes cluster \"" + missing.name + "\" is not to be had: " + missing.cause;
+  for (const teleport::ServedCluster& cluster : inventory.clusters) {
+    state.absent.erase(cluster.name);
+    if (!first && !has(state.clusters, cluster.name))
+      log::info("a cluster has appeared", {{"service", label},
+                                           {"cluster", cluster.name},
+                                           {"server", server_url(service, cluster.name)}});
+  }
+  while (state.absent.size() > most_absent) state.absent.erase(state.absent.begin());
+  state.clusters = inventory.clusters;
+  state.bound = bound && config_.services[service].type == Service::Type::kubernetes_v2;
+  state.listed = true;
+  state.stale_kubeconfig = true;
+  std::vector<std::size_t> fresh;
+  if (state.bound) {
+    for (const teleport::ServedCluster& cluster : state.clusters) {
+      if (state.upstreams.contains(cluster.name)) continue;
+      fresh.push_back(upstreams_.size());
+      state.upstreams[cluster.name] = fresh.back();
+      add_source(fresh.back(), service, cluster.name);
+    }
+  }
+  publish_listeners();
+  for (const std::size_t upstream : fresh) upstreams_[upstream].source->start();
+  look_at(service);
+}
+
+bool App::usable(std::size_t service) const {
+  const ServiceState& state = services_[service];
+  const auto good = [this](std::size_t upstream) {
+    const link::UpstreamSnapshotPtr& newest = upstreams_[upstream].source->newest();
+    return newest && newest->problem.empty();
+  };
+  if (!state.bound) return good(service);
+  return std::all_of(state.clusters.begin(), state.clusters.end(),
+                     [&](const auto& cluster) { return good(state.upstreams.at(cluster.name)); });
+}
+
+// What follows from news about a service: its kubeconfig, and whether it is ready.
+void App::look_at(std::size_t service) {
+  ServiceState& state = services_[service];
+  if (state.teleport_cluster.empty() || !state.listed) return;
+  if (state.stale_kubeconfig && !write_kubeconfig(service)) retry_kubeconfigs();
+  if (state.ready || state.stale_kubeconfig || !usable(service)) return;
   state.ready = true;
   const Service& configured = config_.services[service];
-  for (const ClusterSelector& cluster : configured.clusters) {
+  std::size_t told = 0;
+  for (const teleport::ServedCluster& cluster : state.clusters) {
+    if (++told > most_told) {
+      log::info("ready, and more",
+                {{"service", configured.label()}, {"clusters", state.clusters.size()}});
+      break;
+    }
     log::info("ready", {{"service", configured.label()},
                         {"cluster", cluster.name},
                         {"server", server_url(service, cluster.name)},
@@ -262,6 +418,7 @@ void App::published(std::size_t service, const link::UpstreamSnapshotPtr& snapsh
                                  [](const ServiceState& other) { return other.ready; })) {
     all_ready_ = true;
     log::info("kubelane is ready");
+    if (config_.oneshot) return finish(0);
     give_memory_back_later();
   }
 }
@@ -292,11 +449,11 @@ std::string App::server_url(std::size_t service, const std::string& cluster) con
 bool App::write_kubeconfig(std::size_t service) {
   const Service& configured = config_.services[service];
   const Endpoint& endpoint = endpoints_[services_[service].endpoint];
-  const link::UpstreamSnapshotPtr& snapshot = services_[service].source->newest();
-  const std::string& teleport_cluster = snapshot->target.teleport_cluster;
+  ServiceState& state = services_[service];
+  const std::string& teleport_cluster = state.teleport_cluster;
   const bool v2 = configured.type == Service::Type::kubernetes_v2;
   kube::Kubeconfig kubeconfig;
-  for (const ClusterSelector& cluster : configured.clusters) {
+  for (const teleport::ServedCluster& cluster : state.clusters) {
     kube::KubeconfigCluster entry;
     entry.context = teleport_cluster + "-" + cluster.name;
     if (v2) {
@@ -308,7 +465,8 @@ bool App::write_kubeconfig(std::size_t service) {
     entry.name_space = cluster.default_namespace;
     kubeconfig.clusters.push_back(std::move(entry));
   }
-  kubeconfig.user = v2 ? teleport_cluster : kubeconfig.clusters.front().context;
+  kubeconfig.user =
+      v2 || kubeconfig.clusters.empty() ? teleport_cluster : kubeconfig.clusters.front().context;
   if (endpoint.tls) kubeconfig.ca_pem = trust_.ca_certificate;
   if (endpoint.auth == LocalAuth::token) kubeconfig.token = trust_.token;
   if (endpoint.auth == LocalAuth::mtls) {
@@ -326,7 +484,7 @@ bool App::write_kubeconfig(std::size_t service) {
     log::warn("kubeconfig written, but not for all its readers",
               {{"service", configured.label()}, {"cause", warning}});
   if (written->changed) log::info("kubeconfig written", {{"path", written->path}});
-  services_[service].teleport_cluster = teleport_cluster;
+  state.stale_kubeconfig = false;
   return true;
 }
 
@@ -334,11 +492,8 @@ void App::retry_kubeconfigs() {
   kubeconfig_timer_.expires_after(kubeconfig_retry);
   kubeconfig_timer_.async_wait([this](boost::system::error_code error) {
     if (error) return;
-    for (std::size_t i = 0; i < services_.size(); ++i) {
-      const link::UpstreamSnapshotPtr& newest = services_[i].source->newest();
-      if (newest && newest->target.teleport_cluster != services_[i].teleport_cluster)
-        published(i, newest);
-    }
+    for (std::size_t i = 0; i < services_.size(); ++i)
+      if (services_[i].stale_kubeconfig) look_at(i);
   });
 }
 
@@ -347,9 +502,10 @@ void App::renew_certificate_later() {
   certificate_timer_.async_wait([this](boost::system::error_code error) {
     if (error) return;
     if (system_clock::now() >= certificate_end_ - certificate_renew_before) {
-      if (Outcome<void> renewed = publish_listeners(); !renewed)
+      if (Outcome<void> renewed = renew_contexts(); !renewed)
         log::error("cannot renew the local server certificate",
                    {{"cause", renewed.error().message}});
+      publish_listeners();
     }
     renew_certificate_later();
   });
@@ -360,7 +516,9 @@ void App::await_signal() {
     if (error) return;
     if (signal == SIGHUP || signal == SIGUSR1) {
       log::info("reading the credentials again", {{"signal", signal}});
-      for (ServiceState& state : services_) state.source->reload();
+      for (const UpstreamState& upstream : upstreams_)
+        if (!config_.services[upstream.service].by_bot()) upstream.source->reload();
+      if (bot_) bot_->renew_now("signal");
       discovery_->refresh();
     } else if (draining_) {
       log::warn("second signal: stopping now");

@@ -2,6 +2,7 @@
 // Runs on the control thread; data threads are the workers.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -15,6 +16,7 @@
 #include "config/result.hpp"
 #include "proxy/relay/worker.hpp"
 #include "proxy/runtime/acceptor.hpp"
+#include "proxy/teleport/bot.hpp"
 #include "proxy/teleport/discovery.hpp"
 #include "proxy/teleport/service_source.hpp"
 #include "tls/local_ca.hpp"
@@ -41,26 +43,43 @@ class App {
     bool tls = true;
     std::vector<std::size_t> services;
     bool shared = false;
-    tls::UniqueFd socket;  // until a worker accepts from it
+    std::shared_ptr<SSL_CTX> context;  // of the certificate of now
+    tls::UniqueFd socket;              // until a worker accepts from it
   };
-  // One service's state on the control side.
-  struct ServiceState {
+  // One way to clusters: a service's, or one cluster's where each has its own identity.
+  struct UpstreamState {
+    std::size_t service = 0;
     std::unique_ptr<teleport::ServiceSource> source;
+    std::optional<bool> http2;  // what the Proxy chose last
+  };
+  // One service's state on the control side. Its first upstream has its own index.
+  struct ServiceState {
     std::size_t endpoint = 0;
+    std::vector<teleport::ServedCluster> clusters;
+    std::map<std::string, std::string> absent;     // cluster -> why it is not served
+    std::map<std::string, std::size_t> upstreams;  // of bound clusters
+    bool listed = true;                            // the clusters are known, not only configured
+    bool bound = false;                            // each cluster goes by an upstream of its own
     bool ready = false;
-    std::optional<bool> http2;     // what the Proxy chose last
-    std::string teleport_cluster;  // in the kubeconfig written last
+    bool stale_kubeconfig = true;
+    std::string teleport_cluster;  // of the credentials
   };
 
   Outcome<void> start();
   void plan_endpoints();
-  Outcome<void> publish_listeners();
-  Outcome<relay::ListenerPtr> make_listener(const Endpoint& endpoint,
-                                            const tls::LeafPem& leaf) const;
+  void publish_listeners();
+  Outcome<void> renew_contexts();
+  relay::ListenerPtr make_listener(const Endpoint& endpoint) const;
+  void add_routes(relay::Listener& listener, const Endpoint& endpoint, std::size_t service) const;
   void start_workers();
+  Outcome<void> make_bot();
   void start_sources();
-  void protocol_seen(std::size_t service, bool http2);
-  void published(std::size_t service, const link::UpstreamSnapshotPtr& snapshot);
+  void add_source(std::size_t upstream, std::size_t service, const std::string& cluster);
+  void protocol_seen(std::size_t upstream, bool http2);
+  void published(std::size_t upstream, const link::UpstreamSnapshotPtr& snapshot);
+  void listed(std::size_t service, const teleport::Inventory& inventory, bool bound);
+  void look_at(std::size_t service);
+  bool usable(std::size_t service) const;
   bool write_kubeconfig(std::size_t service);
   std::string server_url(std::size_t service, const std::string& cluster) const;
   void retry_kubeconfigs();
@@ -78,13 +97,16 @@ class App {
   boost::asio::steady_timer kubeconfig_timer_;
   boost::asio::steady_timer drain_timer_;
   boost::asio::steady_timer memory_timer_;
+  boost::asio::steady_timer oneshot_timer_;
   tls::LocalTrust trust_;
   tls::LeafPem client_leaf_;                                 // for local_auth: mtls
   std::chrono::system_clock::time_point certificate_end_{};  // of the local server certificate
   std::vector<Endpoint> endpoints_;
   std::vector<std::unique_ptr<relay::Worker>> workers_;
   std::unique_ptr<teleport::Discovery> discovery_;
+  std::unique_ptr<teleport::Bot> bot_;  // null: all services have credentials of tbot's
   std::vector<ServiceState> services_;
+  std::vector<UpstreamState> upstreams_;
   std::size_t undrained_workers_ = 0;
   bool draining_ = false;
   bool all_ready_ = false;

@@ -17,7 +17,7 @@ ALLOWED = {
     "proxy/link": {"config", "tls", "proxy/observe", "proxy/http", "proxy/runtime"},
     "proxy/relay": {"config", "tls", "proxy/observe", "proxy/http", "proxy/runtime", "proxy/link"},
     "proxy/teleport": {"config", "tls", "proxy/observe", "proxy/http", "proxy/runtime",
-                       "proxy/link"},
+                       "proxy/link", "proxy/teleport/proto"},
     "proxy/kube": {"config", "tls", "proxy/observe", "proxy/http", "proxy/runtime"},
     "proxy": {"config", "tls", "proxy/observe", "proxy/http", "proxy/runtime", "proxy/link",
               "proxy/relay", "proxy/teleport", "proxy/kube"},

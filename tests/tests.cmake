@@ -5,6 +5,7 @@ find_package(ZLIB REQUIRED)  # for the lab's SPDY header blocks
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(NGHTTP2 REQUIRED IMPORTED_TARGET libnghttp2)  # the lab's and the tests' HTTP/2
 include(GoogleTest)
+find_package(Protobuf REQUIRED)  # messages of the lab's Auth
 
 function(kubelane_unit_tests folder)
   file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/unit/${folder}_*_test.cpp)
@@ -25,9 +26,20 @@ target_compile_definitions(config_unit_tests PRIVATE KUBELANE_SOURCE="${CMAKE_SO
 file(GLOB lab_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/lab/*.cpp)
 list(FILTER lab_sources EXCLUDE REGEX "/main\\.cpp$")
 if(lab_sources)
+  # The messages of Teleport's services; the lab's own files, as everything else here.
+  file(GLOB lab_protos CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/lab/proto/*.proto)
+  add_library(kubelane_lab_proto STATIC ${lab_protos})
+  target_link_libraries(kubelane_lab_proto PUBLIC protobuf::libprotobuf-lite)
+  set(lab_generated ${CMAKE_BINARY_DIR}/lab_proto)
+  file(MAKE_DIRECTORY ${lab_generated})
+  protobuf_generate(TARGET kubelane_lab_proto LANGUAGE cpp IMPORT_DIRS ${CMAKE_SOURCE_DIR}
+    PROTOC_OUT_DIR ${lab_generated})
+  target_include_directories(kubelane_lab_proto SYSTEM PUBLIC ${lab_generated})
+  target_compile_options(kubelane_lab_proto PRIVATE -O2)
+
   add_library(kubelane_lab STATIC ${lab_sources})
   target_link_libraries(kubelane_lab PUBLIC kubelane_flags Boost::headers OpenSSL::SSL OpenSSL::Crypto Threads::Threads
-    ZLIB::ZLIB PkgConfig::NGHTTP2)
+    ZLIB::ZLIB PkgConfig::NGHTTP2 kubelane_lab_proto)
   if(EXISTS ${CMAKE_SOURCE_DIR}/tests/lab/main.cpp)
     add_executable(kubelane-lab tests/lab/main.cpp)
     target_link_libraries(kubelane-lab PRIVATE kubelane_lab)

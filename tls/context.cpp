@@ -202,6 +202,34 @@ Outcome<ContextPtr> make_web_context(const std::string& ca_file, bool insecure) 
   return context;
 }
 
+Outcome<ContextPtr> make_auth_context(std::string_view roots_pem, X509* certificate,
+                                      EVP_PKEY* key) {
+  ContextPtr context = new_context(TLS_client_method());
+  if (!context || !apply_policy(context.get())) return tls_failure("TLS client set-up");
+  SSL_CTX_set_verify(context.get(), roots_pem.empty() ? SSL_VERIFY_NONE : SSL_VERIFY_PEER, nullptr);
+  for (const std::string_view block : split_pem(roots_pem).certificates) {
+    const CertificatePtr root = parse_certificate(block);
+    if (root && X509_STORE_add_cert(SSL_CTX_get_cert_store(context.get()), root.get()) != 1)
+      return tls_failure("trusting a host CA");
+  }
+  SSL_CTX_set_mode(context.get(), SSL_MODE_NO_AUTO_CHAIN);
+  if (certificate != nullptr && (SSL_CTX_use_certificate(context.get(), certificate) != 1 ||
+                                 SSL_CTX_use_PrivateKey(context.get(), key) != 1))
+    return tls_failure("the bot's certificate");
+  return context;
+}
+
+bool offer_names(SSL* ssl, std::span<const std::string> names) {
+  std::string list;
+  for (const std::string& name : names) {
+    if (name.empty() || name.size() > 255) return false;
+    list += static_cast<char>(name.size());
+    list += name;
+  }
+  return SSL_set_alpn_protos(ssl, reinterpret_cast<const unsigned char*>(list.data()),
+                             static_cast<unsigned int>(list.size())) == 0;
+}
+
 bool offer_protocols(SSL* ssl, bool http2, bool http1) {
   const std::string_view list = http2 && http1 ? alpn_both : http2 ? alpn_http2 : alpn_http1;
   return SSL_set_alpn_protos(ssl, reinterpret_cast<const unsigned char*>(list.data()),

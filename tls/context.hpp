@@ -1,6 +1,7 @@
 // The only place of TLS policy: versions, suites, ALPN, verification, tickets, buffer modes.
 #pragma once
 
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -25,6 +26,16 @@ Outcome<ContextPtr> make_local_context(std::string_view certificate_pem, std::st
 // Client context for the Proxy's web address (ping): system roots, or `ca_file` alone, or no
 // verification when `insecure`.
 Outcome<ContextPtr> make_web_context(const std::string& ca_file, bool insecure);
+
+// Client context for Teleport's Auth Service: trusts only `roots_pem` (the cluster's host CAs, one
+// or more), or nothing and everybody when that is empty, for a look at a service that is not known
+// yet. `certificate` and `key` may both be null; the chain sent is that one certificate
+// (control-plane spec 3.1).
+Outcome<ContextPtr> make_auth_context(std::string_view roots_pem, X509* certificate, EVP_PKEY* key);
+
+// Client side: a list of names by their order, for the routes of the Proxy's ALPN. False when
+// OpenSSL refuses.
+bool offer_names(SSL* ssl, std::span<const std::string> names);
 
 // Client side: what to offer. False when OpenSSL refuses.
 bool offer_protocols(SSL* ssl, bool http2, bool http1);

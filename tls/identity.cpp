@@ -1,7 +1,6 @@
 #include "tls/identity.hpp"
 
 #include <algorithm>
-#include <ctime>
 #include <utility>
 
 #include <openssl/evp.h>
@@ -11,6 +10,7 @@
 #include "tls/context.hpp"
 #include "tls/key.hpp"
 #include "tls/pem.hpp"
+#include "tls/teleport_subject.hpp"
 
 namespace kubelane::tls {
 namespace {
@@ -19,51 +19,6 @@ constexpr std::size_t max_file_bytes = 1 << 20;
 constexpr std::size_t max_certificates = 512;
 
 Failure unusable(std::string message) { return {Code::io, std::move(message)}; }
-
-std::string to_text(const ASN1_STRING* value) {
-  unsigned char* bytes = nullptr;
-  const int length = ASN1_STRING_to_UTF8(&bytes, value);
-  if (length < 0) return {};
-  std::string text(reinterpret_cast<char*>(bytes), static_cast<std::size_t>(length));
-  OPENSSL_free(bytes);
-  return text;
-}
-
-bool has_control_character(std::string_view text) {
-  return std::any_of(text.begin(), text.end(), [](char c) {
-    return static_cast<unsigned char>(c) < 0x20 || static_cast<unsigned char>(c) == 0x7f;
-  });
-}
-
-// First value of an attribute, by dotted OID.
-std::string attribute(const X509_NAME* subject, const char* oid) {
-  ASN1_OBJECT* object = OBJ_txt2obj(oid, 1);
-  if (object == nullptr) return {};
-  const int at = X509_NAME_get_index_by_OBJ(subject, object, -1);
-  ASN1_OBJECT_free(object);
-  if (at < 0) return {};
-  return to_text(X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, at)));
-}
-
-constexpr const char* oid_common_name = "2.5.4.3";
-constexpr const char* oid_organization = "2.5.4.10";
-constexpr const char* oid_street = "2.5.4.9";
-
-std::chrono::system_clock::time_point to_time(const ASN1_TIME* time) {
-  std::tm parts{};
-  if (ASN1_TIME_to_tm(time, &parts) != 1) return {};
-  return std::chrono::system_clock::from_time_t(::timegm(&parts));
-}
-
-std::string hex(const unsigned char* bytes, std::size_t count) {
-  constexpr std::string_view digits = "0123456789abcdef";
-  std::string text;
-  for (std::size_t i = 0; i < count; ++i) {
-    text += digits[bytes[i] >> 4];
-    text += digits[bytes[i] & 15u];
-  }
-  return text;
-}
 
 std::string der(const X509* certificate) {
   unsigned char* bytes = nullptr;
@@ -130,36 +85,26 @@ struct WipeOnExit {
 };
 
 // What the certificate says about the bot (DP 2.4). Fails when it is no output of tbot.
-Outcome<void> read_subject(X509* leaf, Identity& identity) {
+Outcome<void> take_subject(X509* leaf, Identity& identity) {
   if ((X509_get_extension_flags(leaf) & EXFLAG_CA) != 0)
     return unusable("the certificate is not a leaf: it is a CA's");
-  const X509_NAME* subject = X509_get_subject_name(leaf);
-  identity.user = attribute(subject, oid_common_name);
-  identity.route_to_cluster = attribute(subject, oid_street);
-  identity.kubernetes_cluster = attribute(subject, "1.3.9999.1.3");
-  identity.teleport_cluster = attribute(subject, "1.3.9999.1.7");
-  identity.pinned_ip = attribute(subject, "1.3.9999.2.15");
-  identity.bot_name = attribute(subject, "1.3.9999.2.18");
-  if (identity.teleport_cluster.empty())
-    identity.teleport_cluster = attribute(X509_get_issuer_name(leaf), oid_organization);
-  if (identity.teleport_cluster.empty())
-    return unusable("the certificate names no Teleport cluster: was it issued by Teleport?");
-  for (const std::string* text :
-       {&identity.user, &identity.route_to_cluster, &identity.kubernetes_cluster,
-        &identity.teleport_cluster, &identity.pinned_ip, &identity.bot_name})
-    if (has_control_character(*text))
-      return unusable("the certificate's subject holds control characters");
-  if (const std::string renewable = attribute(subject, "1.3.9999.1.13");
-      renewable == "true" || renewable == "True" || renewable == "yes" || renewable == "1")
+  Outcome<TeleportSubject> read = tls::read_subject(leaf);
+  if (!read) return read.error();
+  TeleportSubject& subject = *read;
+  if (subject.renewable)
     return unusable(
         "this is the bot's own renewable identity (tbot's storage), whose every use is counted; "
         "point credentials at the destination of a `kubernetes`, `kubernetes/v2` or `identity` "
         "output instead");
-  identity.not_before = to_time(X509_get0_notBefore(leaf));
-  identity.not_after = to_time(X509_get0_notAfter(leaf));
-  const ASN1_INTEGER* serial = X509_get0_serialNumber(leaf);
-  identity.serial =
-      hex(ASN1_STRING_get0_data(serial), static_cast<std::size_t>(ASN1_STRING_length(serial)));
+  identity.user = std::move(subject.user);
+  identity.route_to_cluster = std::move(subject.route_to_cluster);
+  identity.kubernetes_cluster = std::move(subject.kubernetes_cluster);
+  identity.teleport_cluster = std::move(subject.teleport_cluster);
+  identity.pinned_ip = std::move(subject.pinned_ip);
+  identity.bot_name = std::move(subject.bot_name);
+  identity.not_before = subject.not_before;
+  identity.not_after = subject.not_after;
+  identity.serial = std::move(subject.serial);
   return {};
 }
 
@@ -184,7 +129,7 @@ Outcome<std::vector<std::string>> trust_host_cas(const PemBlocks& host_ca,
       continue;
     }
     const X509_NAME* name = X509_get_subject_name(authority.get());
-    if (attribute(name, oid_common_name) != identity.teleport_cluster ||
+    if (subject_attribute(name, oid_common_name) != identity.teleport_cluster ||
         X509_check_ca(authority.get()) != 1)
       continue;
     std::string bytes = der(authority.get());
@@ -229,7 +174,7 @@ Outcome<IdentityPtr> make_identity(IdentityFiles files) {
   if (!pair) return pair.error();
   X509* leaf = pair->certificate.get();
   auto identity = std::make_shared<Identity>();
-  if (const Outcome<void> read = read_subject(leaf, *identity); !read) return read.error();
+  if (const Outcome<void> read = take_subject(leaf, *identity); !read) return read.error();
 
   Outcome<ContextPtr> context = make_upstream_context();
   if (!context) return context.error();

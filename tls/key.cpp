@@ -3,12 +3,15 @@
 #include <openssl/crypto.h>
 #include <openssl/ec.h>
 #include <openssl/pem.h>
+#include <openssl/rsa.h>
 
 #include "tls/pem.hpp"
 
 namespace kubelane::tls {
 
 KeyPtr make_key() { return KeyPtr(EVP_EC_gen("P-256")); }
+KeyPtr make_rsa_key() { return KeyPtr(EVP_RSA_gen(2048)); }
+KeyPtr make_ed25519_key() { return KeyPtr(EVP_PKEY_Q_keygen(nullptr, nullptr, "ED25519")); }
 
 Outcome<KeyPtr> parse_key(std::string_view pem) {
   const std::string_view label = pem_label(pem);
@@ -29,6 +32,17 @@ Outcome<KeyPtr> parse_key(std::string_view pem) {
     default:
       return Failure{Code::io, "is neither RSA, nor EC, nor Ed25519"};
   }
+}
+
+std::string stored_key_pem(EVP_PKEY* key) {
+  if (EVP_PKEY_get_base_id(key) != EVP_PKEY_RSA) return key_pem(key);
+  const BioPtr bio(BIO_new(BIO_s_secmem()));
+  if (!bio || PEM_write_bio_PrivateKey_traditional(bio.get(), key, nullptr, nullptr, 0, nullptr,
+                                                   nullptr) != 1)
+    return {};
+  char* bytes = nullptr;
+  const long length = BIO_get_mem_data(bio.get(), &bytes);
+  return {bytes, static_cast<std::size_t>(length)};
 }
 
 std::string key_pem(EVP_PKEY* key) {

@@ -40,6 +40,7 @@ struct UpstreamSnapshot {
   // e.g. "no credentials in /opt/machine-id yet (identity: no such file): is tbot running?"
   std::string problem;
   std::chrono::system_clock::time_point problem_since{};
+  std::string remedy;  // what to do when the identity expires and no newer snapshot comes
 };
 using UpstreamSnapshotPtr = std::shared_ptr<const UpstreamSnapshot>;
 

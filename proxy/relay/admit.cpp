@@ -70,25 +70,6 @@ Admission refuse(Code code, std::string message) {
   return {nullptr, 0, {code, Side::local, Retry::no, 0, "admit"}, std::move(message)};
 }
 
-std::string unknown_route(const Listener& listener, std::string_view path) {
-  const std::size_t end = path.find('/', 1);
-  std::string message = "kubelane serves no cluster at " +
-                        std::string(path.substr(0, std::min<std::size_t>(end, 200))) +
-                        "; configured: ";
-  std::size_t named = 0;
-  for (const Route& route : listener.routes) {
-    if (named == 20) {
-      message += ", and " + std::to_string(listener.routes.size() - named) + " more";
-      break;
-    }
-    if (named++ > 0) message += ", ";
-    message += route.local_prefix;
-  }
-  return message +
-         ". Use the server URL from kubelane's kubeconfig; with `kubectl get --raw`, put the "
-         "cluster's path before the rest.";
-}
-
 }  // namespace
 
 Admission admit(const Listener& listener, std::string_view authority, std::string_view path,
@@ -111,7 +92,10 @@ Admission admit(const Listener& listener, std::string_view authority, std::strin
   }
   Admission admission;
   admission.route = listener.find(path, admission.strip_bytes);
-  if (admission.route == nullptr) return refuse(Code::unknown_route, unknown_route(listener, path));
+  if (admission.route == nullptr) {
+    NoRoute why = listener.explain(path);
+    return refuse(why.code, std::move(why.message));
+  }
   return admission;
 }
 

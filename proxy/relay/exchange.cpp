@@ -30,7 +30,7 @@ Exchange::Exchange(LocalHttp1& local, const Admission& admission)
       worker_(local.worker_),
       route_(*admission.route),
       service_(worker_.config_.services[admission.route->service]),
-      pool_(*worker_.upstreams_[admission.route->service]),
+      pool_(*worker_.upstreams_[admission.route->upstream]),
       listener_(local.listener_),
       down_(worker_.buffers_, http::Direction::response),
       parser_(http::HeadLimits{worker_.config_.limits.max_header_bytes, http::max_fields}),
@@ -104,7 +104,7 @@ bool Exchange::may_replay(const Error& error) const {
 // Puts a connection into upstream_. `fresh`: a new one, since others of the pool may have died
 // together with the last.
 runtime::Task<Result<bool>> Exchange::lease(bool fresh) {
-  H2Upstream& h2 = *worker_.h2_upstreams_[route_.service];
+  H2Upstream& h2 = *worker_.h2_upstreams_[route_.upstream];
   if (!fresh) upstream_ = pool_.take();
   if (upstream_) {
     upstream_->set_sink(&local_.readiness_);
@@ -134,9 +134,9 @@ runtime::Task<Result<bool>> Exchange::lease(bool fresh) {
     pool_.address_failed();
     const Error error = connected.error();
     if (error.code == Code::tls_peer || error.code == Code::tls_untrusted)
-      worker_.reports_.certificate_refused(route_.service);
+      worker_.reports_.certificate_refused(route_.upstream);
     else
-      worker_.reports_.connect_failed(route_.service);
+      worker_.reports_.connect_failed(route_.upstream);
     // Nothing was sent: once more when the credentials have changed meanwhile.
     if (attempt > 0 || pool_.snapshot()->identity == snapshot->identity) co_return error;
   }
@@ -153,13 +153,9 @@ Result<std::size_t> Exchange::compose_head() {
   const DefaultImpersonation impersonation(service_, head.fields(), false);
   http::RequestEdits edits;
   edits.strip_path_bytes = strip_bytes_;
-  edits.upstream_prefix = pool_.upstream_prefix(route_.cluster_index);
-  // Other credentials may have come while the connection was made; the route belongs to its own.
+  // Other credentials may have come while the connection was made; the prefix belongs to its own.
   std::string own_prefix;
-  if (upstream_->snapshot != pool_.snapshot()) {
-    own_prefix = pool_.upstream_prefix(*upstream_->snapshot, route_.cluster_index);
-    edits.upstream_prefix = own_prefix;
-  }
+  edits.upstream_prefix = upstream_prefix(route_, upstream_->snapshot->target, own_prefix);
   edits.authority = upstream_->snapshot->target.authority;
   edits.add = impersonation.fields();
   return http::write_request_head(head, edits, worker_.head_bytes_);
@@ -516,8 +512,8 @@ runtime::Task<After> Exchange::finish() {
 
 // No complete response: an answer of our own if none has begun, else the end must not look proper.
 runtime::Task<After> Exchange::fail(Error error) {
-  const link::UpstreamTarget target = pool_.snapshot()->target;
-  std::string message = describe(error, route_.cluster, target);
+  const link::UpstreamSnapshotPtr snapshot = pool_.snapshot();
+  std::string message = describe(error, route_.cluster, *snapshot);
   if (error.side == Side::local && error.code == Code::bad_body)
     message = "malformed request body: " + std::string(error.where);
   if (error.side == Side::local && error.code == Code::timeout)
@@ -528,7 +524,7 @@ runtime::Task<After> Exchange::fail(Error error) {
   // TLS 1.3: a refused client certificate shows at the first read of a fresh connection (DP 2.4).
   if (fresh && !response_bytes_ &&
       (error.code == Code::tls_peer || error.code == Code::eof || error.code == Code::reset))
-    worker_.reports_.certificate_refused(route_.service);
+    worker_.reports_.certificate_refused(route_.upstream);
   if (error.side == Side::upstream) {
     log::warn("request failed upstream", {{"cluster", route_.cluster},
                                           {"cause", name(error.code)},

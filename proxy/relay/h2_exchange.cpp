@@ -97,7 +97,7 @@ void H2Exchange::begin(const http::H2Head& head) noexcept {
     return answer(admission.error, std::move(admission.message));
   }
   route_ = admission.route;
-  upstream_ = worker_.h2_upstreams_[route_->service].get();
+  upstream_ = worker_.h2_upstreams_[route_->upstream].get();
   const UpstreamPool& pool = upstream_->pool();
   const std::string_view path =
       whole_path.substr(std::min(admission.strip_bytes, whole_path.size()));
@@ -116,7 +116,8 @@ void H2Exchange::begin(const http::H2Head& head) noexcept {
                                            true);
   http::RequestEdits edits;
   edits.strip_path_bytes = admission.strip_bytes;
-  upstream_prefix_ = pool.upstream_prefix(route_->cluster_index);
+  std::string own_prefix;
+  upstream_prefix_ = upstream_prefix(*route_, pool.snapshot()->target, own_prefix);
   edits.upstream_prefix = upstream_prefix_;
   edits.authority = pool.snapshot()->target.authority;
   edits.add = impersonation.fields();
@@ -131,10 +132,9 @@ void H2Exchange::begin(const http::H2Head& head) noexcept {
 bool H2Exchange::fits(const UpstreamLink& link) const {
   if (link.epoch() == composed_epoch_) return true;
   const http::H2Head& head = request_->head();
-  const std::string prefix =
-      upstream_->pool().upstream_prefix(link.snapshot(), route_->cluster_index);
-  const std::string_view then = upstream_prefix_;
-  return head.authority == link.snapshot().target.authority && then == prefix;
+  std::string own_prefix;
+  return head.authority == link.snapshot().target.authority &&
+         upstream_prefix(*route_, link.snapshot().target, own_prefix) == upstream_prefix_;
 }
 
 bool H2Exchange::submit(UpstreamLink& link) noexcept {
@@ -422,7 +422,7 @@ void H2Exchange::refuse(std::string_view why) noexcept {
 }
 
 void H2Exchange::fail(const Error& error) noexcept {
-  fail(error, describe(error, route_->cluster, upstream_->pool().snapshot()->target));
+  fail(error, describe(error, route_->cluster, *upstream_->pool().snapshot()));
 }
 
 void H2Exchange::fail(const Error& error, std::string message) noexcept {

@@ -22,8 +22,8 @@ constexpr std::chrono::seconds dial_pause{1};
 
 }  // namespace
 
-H2Upstream::H2Upstream(Worker& worker, UpstreamPool& pool, std::size_t service, bool scout)
-    : worker_(worker), pool_(pool), service_(service), scout_(scout) {
+H2Upstream::H2Upstream(Worker& worker, UpstreamPool& pool, std::size_t index, bool scout)
+    : worker_(worker), pool_(pool), index_(index), scout_(scout) {
   if (worker.config_.proxy_protocol == ProxyProtocol::http1) offers_ = Offers::http1;
   if (worker.config_.proxy_protocol == ProxyProtocol::http2) offers_ = Offers::http2;
 }
@@ -64,7 +64,7 @@ bool H2Upstream::look_is_due() const noexcept {
 void H2Upstream::take_link(link::UpstreamConnectionPtr connection, std::uint64_t epoch) {
   if (offers_ != Offers::http2) {
     learn(true);
-    worker_.reports_.protocol_seen(service_, true);
+    worker_.reports_.protocol_seen(index_, true);
   }
   UpstreamLink::serve(*this, std::move(connection), epoch);
   retire_older();
@@ -74,7 +74,7 @@ void H2Upstream::take_link(link::UpstreamConnectionPtr connection, std::uint64_t
 void H2Upstream::saw_http1() {
   if (offers_ == Offers::http1) return;
   learn(false);
-  worker_.reports_.protocol_seen(service_, false);
+  worker_.reports_.protocol_seen(index_, false);
 }
 
 void H2Upstream::adopted() { dial_if_wanted(); }
@@ -192,9 +192,9 @@ void H2Upstream::dialled(Result<link::UpstreamConnectionPtr> connected, std::uin
   failed_ = worker_.loop_.now();
   pool_.address_failed();
   if (error.code == Code::tls_peer || error.code == Code::tls_untrusted) {
-    worker_.reports_.certificate_refused(service_);
+    worker_.reports_.certificate_refused(index_);
   } else if (error.code != Code::no_identity && error.code != Code::overloaded) {
-    worker_.reports_.connect_failed(service_);
+    worker_.reports_.connect_failed(index_);
   }
   if (waiting_.empty()) return;
   if (pool_.epoch() != epoch && pool_.usable_now()) {  // the credentials have changed meanwhile
@@ -247,7 +247,7 @@ void H2Upstream::link_ends() {
   if (!waiting_.empty()) place_waiting();
 }
 
-void H2Upstream::certificate_refused() { worker_.reports_.certificate_refused(service_); }
+void H2Upstream::certificate_refused() { worker_.reports_.certificate_refused(index_); }
 
 void H2Upstream::abandon() noexcept {
   if (dial_frame_) std::exchange(dial_frame_, nullptr).destroy();

@@ -21,7 +21,7 @@ class Worker;
 // Owns: nothing but the queue; links own themselves and are listed here. Thread: its worker.
 class H2Upstream {
  public:
-  H2Upstream(Worker& worker, UpstreamPool& pool, std::size_t service, bool scout);
+  H2Upstream(Worker& worker, UpstreamPool& pool, std::size_t index, bool scout);
   H2Upstream(const H2Upstream&) = delete;
   H2Upstream& operator=(const H2Upstream&) = delete;
 
@@ -80,7 +80,7 @@ class H2Upstream {
 
   Worker& worker_;
   UpstreamPool& pool_;
-  const std::size_t service_;
+  const std::size_t index_;
   const bool scout_;
   Offers offers_ = Offers::unknown;
   std::vector<UpstreamLink*> links_;  // oldest first

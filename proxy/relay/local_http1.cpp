@@ -169,7 +169,7 @@ runtime::Task<After> LocalHttp1::serve_request() {
     log_refused({}, admission.error);
     co_return co_await answer(admission.error, std::move(admission.message), body_unread);
   }
-  const UpstreamPool& pool = *worker_.upstreams_[admission.route->service];
+  const UpstreamPool& pool = *worker_.upstreams_[admission.route->upstream];
   std::string problem = pool.problem(admission.route->cluster);
   if (!problem.empty()) {
     const Error error{Code::no_identity, Side::self, Retry::no, 0, "admit"};

@@ -7,7 +7,9 @@ namespace {
 
 constexpr int no_application_protocol = 120;  // TLS alert, RFC 7301 section 3.2
 
-std::string cause_and_remedy(const Error& error, const link::UpstreamTarget& target) {
+std::string cause_and_remedy(const Error& error, const link::UpstreamSnapshot& to) {
+  const link::UpstreamTarget& target = to.target;
+  const std::string remedy = to.remedy.empty() ? "" : " (" + to.remedy + ")";
   const std::string proxy =
       "the Teleport Proxy at " + target.host + ":" + std::to_string(target.port);
   switch (error.code) {
@@ -26,15 +28,15 @@ std::string cause_and_remedy(const Error& error, const link::UpstreamTarget& tar
     case Code::tls_untrusted:
       return proxy +
              " presented a certificate that the host CA in the credentials does not vouch "
-             "for: either the CA was rotated and tbot has not renewed (is tbot running?), "
-             "or something between here and the Proxy terminates TLS";
+             "for: either the CA was rotated and the credentials have not been renewed since" +
+             remedy + ", or something between here and the Proxy terminates TLS";
     case Code::tls_peer:
       if (error.sys == no_application_protocol)
         return proxy +
                " speaks none of the protocols that it was offered; proxy_protocol: auto "
                "finds out what it speaks";
       return proxy + " refused our client certificate (TLS alert " + std::to_string(error.sys) +
-             "); it may be expired, revoked or locked: check that tbot is renewing it";
+             "); it may be expired, revoked or locked: check that it is being renewed" + remedy;
     case Code::tls_handshake:
       return proxy + " does not speak the expected TLS (" + error.where +
              "); check the address, and that no load balancer terminates TLS in between";
@@ -61,8 +63,8 @@ std::string cause_and_remedy(const Error& error, const link::UpstreamTarget& tar
 }  // namespace
 
 std::string describe(const Error& error, const std::string& cluster,
-                     const link::UpstreamTarget& target) {
-  return "Kubernetes cluster \"" + cluster + "\": " + cause_and_remedy(error, target);
+                     const link::UpstreamSnapshot& to) {
+  return "Kubernetes cluster \"" + cluster + "\": " + cause_and_remedy(error, to);
 }
 
 }  // namespace kubelane::relay

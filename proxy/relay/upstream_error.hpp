@@ -9,6 +9,6 @@
 namespace kubelane::relay {
 
 std::string describe(const Error& error, const std::string& cluster,
-                     const link::UpstreamTarget& target);
+                     const link::UpstreamSnapshot& to);
 
 }  // namespace kubelane::relay

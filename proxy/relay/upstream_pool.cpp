@@ -2,8 +2,6 @@
 
 #include <ctime>
 
-#include "proxy/http/route_path.hpp"
-
 namespace kubelane::relay {
 namespace {
 
@@ -24,11 +22,9 @@ bool same_way(const link::UpstreamSnapshot& left, const link::UpstreamSnapshot& 
 
 }  // namespace
 
-UpstreamPool::UpstreamPool(runtime::EventLoop& loop, const Config& config, const Service& service)
+UpstreamPool::UpstreamPool(runtime::EventLoop& loop, const Config& config)
     : loop_(loop),
       config_(config),
-      service_(service),
-      prefixes_(service.clusters.size()),
       sessions_(std::make_shared<tls::SessionCache>()),
       sweeper_(*this),
       timer_(*this) {
@@ -50,13 +46,6 @@ void UpstreamPool::adopt(link::UpstreamSnapshotPtr snapshot) {
     sessions_ = std::make_shared<tls::SessionCache>();
     first_address_ = 0;
   }
-  for (std::size_t i = 0; i < prefixes_.size(); ++i) prefixes_[i] = upstream_prefix(*snapshot_, i);
-}
-
-std::string UpstreamPool::upstream_prefix(const link::UpstreamSnapshot& of,
-                                          std::size_t cluster_index) const {
-  if (!of.target.path_routing) return {};
-  return http::teleport_prefix(of.target.teleport_cluster, service_.clusters[cluster_index].name);
 }
 
 std::string UpstreamPool::problem(const std::string& cluster) const {
@@ -67,7 +56,7 @@ std::string UpstreamPool::problem(const std::string& cluster) const {
       why = "no usable credentials";
     } else if (now.identity->not_after <= std::chrono::system_clock::now()) {
       why = "the credentials expired at " + utc(now.identity->not_after) +
-            " and have not been renewed: is tbot running?";
+            " and have not been renewed" + (now.remedy.empty() ? "" : ": " + now.remedy);
     } else if (now.addresses.empty()) {
       why = "the Teleport Proxy's address is not known yet";
     } else {

@@ -16,7 +16,7 @@ namespace kubelane::relay {
 // Owns: idle connections, sessions. Thread: its worker. Must outlive the leases it gave.
 class UpstreamPool {
  public:
-  UpstreamPool(runtime::EventLoop& loop, const Config& config, const Service& service);
+  UpstreamPool(runtime::EventLoop& loop, const Config& config);
   ~UpstreamPool();
 
   // Takes a newer snapshot. Another identity or target: idle connections close now, sessions are
@@ -30,13 +30,6 @@ class UpstreamPool {
   bool usable_now() const noexcept;
   // Grows when the identity or the target changes: connections of an older one serve nobody new.
   std::uint64_t epoch() const noexcept { return epoch_; }
-  // Path before the client's own, e.g. /v1/teleport/x/y, or empty.
-  std::string_view upstream_prefix(std::size_t cluster_index) const noexcept {
-    return prefixes_[cluster_index];
-  }
-  // The same for a connection of an older snapshot.
-  std::string upstream_prefix(const link::UpstreamSnapshot& of, std::size_t cluster_index) const;
-
   // An idle connection that is alive, or null: then connect with what the functions below say.
   link::UpstreamConnectionPtr take();
   // After an exchange that left the connection clean.
@@ -63,9 +56,7 @@ class UpstreamPool {
 
   runtime::EventLoop& loop_;
   const Config& config_;
-  const Service& service_;
   link::UpstreamSnapshotPtr snapshot_;
-  std::vector<std::string> prefixes_;  // by cluster index
   std::shared_ptr<tls::SessionCache> sessions_;
   std::vector<link::UpstreamConnectionPtr> idle_;  // oldest first
   std::uint64_t epoch_ = 0;

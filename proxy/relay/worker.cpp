@@ -19,14 +19,19 @@ Worker::Worker(const Config& config, WorkerReports reports,
       reports_(std::move(reports)),
       group_(group),
       buffers_(config.limits.buffer_memory_bytes / std::max(1u, config.workers)),
-      random_(std::random_device{}()) {
-  for (std::size_t i = 0; i < config.services.size(); ++i) {
-    upstreams_.push_back(std::make_unique<UpstreamPool>(loop_, config, config.services[i]));
-    h2_upstreams_.push_back(std::make_unique<H2Upstream>(*this, *upstreams_[i], i, scout));
-  }
+      random_(std::random_device{}()),
+      scout_(scout) {
+  add_upstreams(config.services.size());
 }
 
 Worker::~Worker() = default;
+
+void Worker::add_upstreams(std::size_t count) {
+  for (std::size_t i = upstreams_.size(); i < count; ++i) {
+    upstreams_.push_back(std::make_unique<UpstreamPool>(loop_, config_));
+    h2_upstreams_.push_back(std::make_unique<H2Upstream>(*this, *upstreams_[i], i, scout_));
+  }
+}
 
 void Worker::start() {
   thread_ = std::thread([this] {
@@ -39,27 +44,29 @@ void Worker::start() {
 
 void Worker::set_listener(std::size_t index, ListenerPtr listener) {
   loop_.post([this, index, listener = std::move(listener)]() mutable {
+    for (const std::size_t upstream : listener->upstreams) add_upstreams(upstream + 1);
     if (listeners_.size() <= index) listeners_.resize(index + 1);
     listeners_[index] = std::move(listener);
   });
 }
 
-void Worker::adopt(std::size_t service, link::UpstreamSnapshotPtr snapshot) {
-  loop_.post([this, service, snapshot = std::move(snapshot)]() mutable {
-    upstreams_[service]->adopt(std::move(snapshot));
-    h2_upstreams_[service]->adopted();
+void Worker::adopt(std::size_t upstream, link::UpstreamSnapshotPtr snapshot) {
+  loop_.post([this, upstream, snapshot = std::move(snapshot)]() mutable {
+    add_upstreams(upstream + 1);
+    upstreams_[upstream]->adopt(std::move(snapshot));
+    h2_upstreams_[upstream]->adopted();
   });
 }
 
-void Worker::protocol_seen(std::size_t service, bool http2) {
-  loop_.post([this, service, http2] { h2_upstreams_[service]->learn(http2); });
+void Worker::protocol_seen(std::size_t upstream, bool http2) {
+  loop_.post([this, upstream, http2] { h2_upstreams_[upstream]->learn(http2); });
 }
 
 bool Worker::offers_http2(const Listener& listener) const {
   if (phase_ != Phase::serving) return false;
   bool any = false;
-  for (const std::size_t service : listener.services) {
-    const H2Upstream& upstream = *h2_upstreams_[service];
+  for (const std::size_t index : listener.upstreams) {
+    const H2Upstream& upstream = *h2_upstreams_[index];
     if (upstream.offers() == H2Upstream::Offers::http1) return false;
     any = any || upstream.offers() == H2Upstream::Offers::http2;
   }
@@ -67,8 +74,8 @@ bool Worker::offers_http2(const Listener& listener) const {
 }
 
 bool Worker::lost_http2(const Listener& listener) const {
-  for (const std::size_t service : listener.services)
-    if (h2_upstreams_[service]->offers() == H2Upstream::Offers::http1) return true;
+  for (const std::size_t upstream : listener.upstreams)
+    if (h2_upstreams_[upstream]->offers() == H2Upstream::Offers::http1) return true;
   return false;
 }
 

@@ -29,10 +29,10 @@ class LocalConnection;
 
 // What a worker tells the control plane. Called on the worker's thread; must only post.
 struct WorkerReports {
-  std::function<void(std::size_t service)> connect_failed;       // look the address up again
-  std::function<void(std::size_t service)> certificate_refused;  // read the credentials again
+  std::function<void(std::size_t upstream)> connect_failed;       // look the address up again
+  std::function<void(std::size_t upstream)> certificate_refused;  // look for newer credentials
   // The Proxy chose, or did not choose, HTTP/2 that we offered: tell the other workers.
-  std::function<void(std::size_t service, bool http2)> protocol_seen;
+  std::function<void(std::size_t upstream, bool http2)> protocol_seen;
 };
 
 // Owns: its thread, loop, buffers, pools and, through their coroutines, its connections.
@@ -47,8 +47,9 @@ class Worker {
   // From the control thread.
   void start();
   void set_listener(std::size_t index, ListenerPtr listener);
-  void adopt(std::size_t service, link::UpstreamSnapshotPtr snapshot);
-  void protocol_seen(std::size_t service, bool http2);
+  // `upstream`: a way to clusters, one per service and more where each cluster has its own.
+  void adopt(std::size_t upstream, link::UpstreamSnapshotPtr snapshot);
+  void protocol_seen(std::size_t upstream, bool http2);
   // Accepts that listener's connections, for the whole group. For one of the workers.
   void accept_from(tls::UniqueFd socket, std::size_t listener);
   // No new connections; those that the kernel has accepted are still placed. `then` runs on the
@@ -76,6 +77,7 @@ class Worker {
   friend class Tunnel;
   enum class Phase : std::uint8_t { serving, draining, ending };
 
+  void add_upstreams(std::size_t count);
   void place(tls::UniqueFd fd, std::size_t listener);
   void connection_gone(LocalConnection& connection);
   // Tells who waits for the drain once connections are gone, the local ones first.
@@ -96,11 +98,12 @@ class Worker {
   runtime::BufferPool buffers_;
   std::vector<ListenerPtr> listeners_;
   std::vector<std::unique_ptr<runtime::Acceptor>> acceptors_;
-  std::vector<std::unique_ptr<UpstreamPool>> upstreams_;   // by service
-  std::vector<std::unique_ptr<H2Upstream>> h2_upstreams_;  // by service
+  std::vector<std::unique_ptr<UpstreamPool>> upstreams_;   // by upstream
+  std::vector<std::unique_ptr<H2Upstream>> h2_upstreams_;  // the same
   std::vector<LocalConnection*> local_connections_;        // each knows its index
   std::function<void()> drained_;
   std::minstd_rand random_;
+  const bool scout_;
   Phase phase_ = Phase::serving;
   runtime::Clock::time_point drain_began_{};
   std::size_t watch_turns_ = 0;  // given in this drain

@@ -60,10 +60,9 @@ bool read_file(int directory, const char* name, std::string& text, std::string& 
 }  // namespace
 
 CredentialDirectory::CredentialDirectory(boost::asio::io_context& io, std::string path,
-                                         milliseconds poll_interval, Callbacks callbacks)
+                                         milliseconds poll_interval)
     : path_(std::move(path)),
       poll_interval_(poll_interval),
-      callbacks_(std::move(callbacks)),
       events_(io),
       read_timer_(io),
       poll_timer_(io),
@@ -73,7 +72,8 @@ CredentialDirectory::CredentialDirectory(boost::asio::io_context& io, std::strin
   if (fd >= 0) events_.assign(fd);
 }
 
-void CredentialDirectory::start() {
+void CredentialDirectory::start(Callbacks callbacks) {
+  callbacks_ = std::move(callbacks);
   read();
   poll();
 }

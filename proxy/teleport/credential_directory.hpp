@@ -5,36 +5,29 @@
 
 #include <array>
 #include <chrono>
-#include <functional>
 #include <string>
 
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/steady_timer.hpp>
 
-#include "tls/identity.hpp"
+#include "proxy/teleport/identity_feed.hpp"
 
 namespace kubelane::teleport {
 
 // Owns: the inotify descriptor, timers. Thread: control. Callbacks run on the io_context.
-class CredentialDirectory {
+class CredentialDirectory final : public IdentityFeed {
  public:
-  struct Callbacks {
-    // A new, complete identity, or the same one after a problem is over. `kubeconfig`: tbot's
-    // kubeconfig.yaml at the same time, may be empty.
-    std::function<void(tls::IdentityPtr, std::string kubeconfig)> on_identity;
-    // Nothing usable is there (yet); a sentence. Repeated only when the text changes.
-    std::function<void(std::string)> on_problem;
-  };
-
   CredentialDirectory(boost::asio::io_context& io, std::string path,
-                      std::chrono::milliseconds poll_interval, Callbacks callbacks);
+                      std::chrono::milliseconds poll_interval);
   CredentialDirectory(const CredentialDirectory&) = delete;
   CredentialDirectory& operator=(const CredentialDirectory&) = delete;
 
-  void start();
+  void start(Callbacks callbacks) override;
   // Reads now, whatever the watch says.
-  void reload();
+  void reload() override;
+  std::string noun() const override { return "the credentials in " + path_; }
+  std::string remedy() const override { return "is tbot running?"; }
 
  private:
   void watch();

@@ -20,10 +20,23 @@ constexpr milliseconds least_gap{5'000};
 Discovery::Discovery(boost::asio::io_context& io, PingOptions options)
     : io_(io), options_(std::move(options)), timer_(io), back_off_(first_back_off) {}
 
-void Discovery::start() { ask(); }
+std::size_t Discovery::on_change(std::function<void()> listener) {
+  listeners_[next_listener_] = std::move(listener);
+  return next_listener_++;
+}
+
+void Discovery::start() {
+  started_ = true;
+  if (!options_.address.host.empty()) ask();
+}
+
+void Discovery::set_address(const HostPort& address) {
+  options_.address = address;
+  if (started_ && !asking_) ask();
+}
 
 void Discovery::refresh() {
-  if (asking_) return;
+  if (asking_ || options_.address.host.empty()) return;
   const auto since = steady_clock::now() - asked_;
   if (since >= least_gap) {
     ask();
@@ -58,7 +71,9 @@ void Discovery::finished(Outcome<PingReply> outcome) {
     ask_after(back_off_);
     back_off_ = std::min(back_off_ * 2, last_back_off);
   }
-  for (const auto& listener : listeners_) listener();
+  const auto listeners = listeners_;  // one may end another
+  for (const auto& [number, listener] : listeners)
+    if (listeners_.contains(number)) listener();
 }
 
 void Discovery::ask_after(milliseconds delay) {

@@ -4,10 +4,10 @@
 
 #include <chrono>
 #include <functional>
+#include <map>
 #include <optional>
 #include <random>
 #include <string>
-#include <vector>
 
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/steady_timer.hpp>
@@ -16,16 +16,19 @@
 
 namespace kubelane::teleport {
 
-// Thread: control. Listeners must outlive it or it must be stopped first.
+// Thread: control.
 class Discovery {
  public:
   Discovery(boost::asio::io_context& io, PingOptions options);
   Discovery(const Discovery&) = delete;
   Discovery& operator=(const Discovery&) = delete;
 
-  // Called after each ping, successful or not.
-  void on_change(std::function<void()> listener) { listeners_.push_back(std::move(listener)); }
+  // Called after each ping, successful or not, until it is forgotten by the number given here.
+  std::size_t on_change(std::function<void()> listener);
+  void forget(std::size_t listener) { listeners_.erase(listener); }
+  // Without an address it waits for one.
   void start();
+  void set_address(const HostPort& address);
   // Ask again now, at most once per 5 s.
   void refresh();
 
@@ -43,13 +46,15 @@ class Discovery {
   boost::asio::io_context& io_;
   PingOptions options_;
   boost::asio::steady_timer timer_;
-  std::vector<std::function<void()>> listeners_;
+  std::map<std::size_t, std::function<void()>> listeners_;
+  std::size_t next_listener_ = 1;
   std::optional<PingReply> reply_;
   std::string problem_;
   std::chrono::milliseconds back_off_;
   std::chrono::steady_clock::time_point asked_{};
   std::minstd_rand random_{std::random_device{}()};
   bool asking_ = false;
+  bool started_ = false;
 };
 
 }  // namespace kubelane::teleport

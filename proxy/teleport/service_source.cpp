@@ -17,6 +17,8 @@ using std::chrono::system_clock;
 
 constexpr seconds dns_interval{30};
 constexpr minutes expiry_warning{10};
+// The Proxy judges a certificate's beginning by its own clock; ours may be behind.
+constexpr minutes clock_skew{2};
 
 std::string utc(system_clock::time_point at) {
   const std::time_t value = system_clock::to_time_t(at);
@@ -48,32 +50,40 @@ bool use_proxy_address() {
 
 }  // namespace
 
-ServiceSource::ServiceSource(boost::asio::io_context& io, const Config& config,
-                             const Service& service, Discovery& discovery, Publish publish)
-    : service_(service),
+ServiceSource::ServiceSource(boost::asio::io_context& io, std::string label,
+                             std::optional<std::string> only_cluster,
+                             std::unique_ptr<IdentityFeed> feed, Discovery& discovery,
+                             Publish publish)
+    : label_(std::move(label)),
+      only_cluster_(std::move(only_cluster)),
+      feed_(std::move(feed)),
       discovery_(discovery),
       publish_(std::move(publish)),
-      directory_(io, service.credentials_path, config.timeouts.credentials_poll,
-                 {[this](tls::IdentityPtr identity, const std::string& kubeconfig) {
-                    adopt(std::move(identity), kubeconfig);
-                  },
-                  [this](std::string problem) {
-                    credential_problem_ = std::move(problem);
-                    if (identity_)
-                      log::warn("credentials cannot be read; the last good ones stay in use",
-                                {{"service", service_.label()}, {"cause", credential_problem_}});
-                    update();
-                  }}),
       resolver_(io),
       dns_timer_(io),
       expiry_timer_(io) {}
 
 void ServiceSource::start() {
-  discovery_.on_change([this] { update(); });
-  directory_.start();
+  listener_ = discovery_.on_change([this] { update(); });
+  IdentityFeed::Callbacks callbacks;
+  callbacks.on_identity = [this](tls::IdentityPtr identity, const std::string& kubeconfig) {
+    adopt(std::move(identity), kubeconfig);
+  };
+  callbacks.on_problem = [this](std::string problem) {
+    credential_problem_ = std::move(problem);
+    if (identity_)
+      log::warn("no newer credentials; the last good ones stay in use",
+                {{"service", label_}, {"cause", credential_problem_}});
+    update();
+  };
+  feed_->start(std::move(callbacks));
 }
 
-void ServiceSource::reload() { directory_.reload(); }
+ServiceSource::~ServiceSource() {
+  if (listener_ != 0) discovery_.forget(listener_);
+}
+
+void ServiceSource::reload() { feed_->reload(); }
 
 void ServiceSource::connect_failed() {
   discovery_.refresh();
@@ -94,14 +104,14 @@ void ServiceSource::adopt(tls::IdentityPtr identity, const std::string& kubeconf
   update();
   if (!fresh) return;
   // Said once the workers are told, so that whoever reads it finds them in use.
-  log::info("new credentials", {{"service", service_.label()},
+  log::info("new credentials", {{"service", label_},
                                 {"user", identity_->user},
                                 {"teleport_cluster", identity_->teleport_cluster},
                                 {"serial", identity_->serial},
                                 {"expires", utc(identity_->not_after)}});
   if (!identity_->pinned_ip.empty())
     log::warn("these credentials are pinned to one source address and work from there only",
-              {{"service", service_.label()}, {"pinned_ip", identity_->pinned_ip}});
+              {{"service", label_}, {"pinned_ip", identity_->pinned_ip}});
 }
 
 // Wakes up when the certificate's time changes what can be served.
@@ -109,16 +119,17 @@ void ServiceSource::check_times() {
   if (!identity_) return;
   const system_clock::time_point now = system_clock::now();
   system_clock::time_point next = identity_->not_after;
-  if (now < identity_->not_before) {
-    next = identity_->not_before;
-  } else if (now < identity_->not_after - expiry_warning) {
-    next = identity_->not_after - expiry_warning;
+  const system_clock::duration warning = std::min<system_clock::duration>(
+      expiry_warning, (identity_->not_after - identity_->not_before) / 4);
+  if (now < identity_->not_before - clock_skew) {
+    next = identity_->not_before - clock_skew;
+  } else if (now < identity_->not_after - warning) {
+    next = identity_->not_after - warning;
   } else if (now < identity_->not_after && !warned_expiry_) {
     warned_expiry_ = true;
-    log::warn("credentials expire soon and have not been renewed; is tbot running?",
-              {{"service", service_.label()},
-               {"expires", utc(identity_->not_after)},
-               {"directory", service_.credentials_path}});
+    log::warn(
+        "credentials expire soon and have not been renewed; " + feed_->remedy(),
+        {{"service", label_}, {"expires", utc(identity_->not_after)}, {"source", feed_->noun()}});
   }
   if (next <= now) return;
   // In steps, so that a clock that is set does not make us late.
@@ -132,19 +143,18 @@ void ServiceSource::check_times() {
 }
 
 std::string ServiceSource::check_identity(system_clock::time_point now) const {
-  if (!identity_)
-    return credential_problem_ + " (is tbot running, and does it write to this directory?)";
+  const std::string remedy = feed_->remedy();
+  if (!identity_) return credential_problem_ + (remedy.empty() ? "" : " (" + remedy + ")");
   if (identity_->not_after <= now)
-    return "the credentials in " + service_.credentials_path + " expired at " +
-           utc(identity_->not_after) + " and have not been renewed: is tbot running?" +
+    return feed_->noun() + " expired at " + utc(identity_->not_after) +
+           " and have not been renewed" + (remedy.empty() ? "" : ": " + remedy) +
            (credential_problem_.empty() ? "" : " (" + credential_problem_ + ")");
-  if (identity_->not_before > now)
-    return "the credentials in " + service_.credentials_path + " are valid only from " +
-           utc(identity_->not_before) + ": check this machine's clock";
+  if (identity_->not_before - clock_skew > now)
+    return feed_->noun() + " are valid only from " + utc(identity_->not_before) +
+           ": check this machine's clock";
   const std::string& bound = identity_->kubernetes_cluster;
-  if (!bound.empty() && (service_.clusters.size() != 1 || service_.clusters.front().name != bound))
-    return "the credentials in " + service_.credentials_path + " are for Kubernetes cluster \"" +
-           bound +
+  if (!bound.empty() && only_cluster_ && *only_cluster_ != bound)
+    return feed_->noun() + " are for Kubernetes cluster \"" + bound +
            "\" only, not for what this service names; correct kubernetes_cluster, or point "
            "credentials at a `kubernetes/v2` or `identity` output";
   return {};
@@ -161,9 +171,9 @@ std::string ServiceSource::find_target(link::UpstreamTarget& target) const {
     target = std::move(*chosen);
     version = reply->server_version;
     if (!reply->cluster_name.empty() && reply->cluster_name != identity_->teleport_cluster)
-      return "the credentials in " + service_.credentials_path + " are for Teleport cluster \"" +
-             identity_->teleport_cluster + "\", but proxy_server belongs to \"" +
-             reply->cluster_name + "\"; correct one of the two";
+      return feed_->noun() + " are for Teleport cluster \"" + identity_->teleport_cluster +
+             "\", but proxy_server belongs to \"" + reply->cluster_name +
+             "\"; correct one of the two";
     known_to_route = supports_path_routing(version);
   } else if (offline_target_) {
     target = *offline_target_;
@@ -216,6 +226,7 @@ void ServiceSource::update() {
       same_target(newest_->target, snapshot->target) &&
       same_addresses(newest_->addresses, snapshot->addresses))
     return;
+  snapshot->remedy = feed_->remedy();
   snapshot->generation = ++generation_;
   const bool was_usable = newest_ && newest_->problem.empty();
   if (!snapshot->problem.empty()) {
@@ -224,11 +235,10 @@ void ServiceSource::update() {
     const bool underway = identity_ && (resolving_ || discovery_.problem().empty()) &&
                           addresses_.empty() && check_identity(now).empty();
     if (!underway && (!newest_ || newest_->problem != snapshot->problem))
-      log::warn("cluster not available",
-                {{"service", service_.label()}, {"cause", snapshot->problem}});
+      log::warn("cluster not available", {{"service", label_}, {"cause", snapshot->problem}});
   } else if (newest_ && !was_usable) {
     log::info("cluster available",
-              {{"service", service_.label()},
+              {{"service", label_},
                {"proxy", snapshot->target.host + ":" + std::to_string(snapshot->target.port)}});
   }
   newest_ = std::move(snapshot);

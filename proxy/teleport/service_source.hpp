@@ -1,10 +1,11 @@
-// One service's way upstream, kept current: credentials from its directory, the Proxy's address
-// from discovery (or tbot's kubeconfig while the Proxy is silent), DNS. Publishes immutable
-// snapshots.
+// One service's way upstream, kept current: credentials from its feed (tbot's directory or the
+// bot), the Proxy's address from discovery (or tbot's kubeconfig while the Proxy is silent), DNS.
+// Publishes immutable snapshots.
 #pragma once
 
 #include <chrono>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 
@@ -12,20 +13,23 @@
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/steady_timer.hpp>
 
-#include "config/config.hpp"
 #include "proxy/link/upstream_snapshot.hpp"
-#include "proxy/teleport/credential_directory.hpp"
 #include "proxy/teleport/discovery.hpp"
+#include "proxy/teleport/identity_feed.hpp"
 
 namespace kubelane::teleport {
 
-// Thread: control. `service` and `discovery` must outlive it.
+// Thread: control. `discovery` must outlive it.
 class ServiceSource {
  public:
   using Publish = std::function<void(link::UpstreamSnapshotPtr)>;
 
-  ServiceSource(boost::asio::io_context& io, const Config& config, const Service& service,
+  // `label`: how logs call the service. `only_cluster`: credentials that are bound to a Kubernetes
+  // cluster must be bound to this one; nothing: whoever made them has seen to that.
+  ServiceSource(boost::asio::io_context& io, std::string label,
+                std::optional<std::string> only_cluster, std::unique_ptr<IdentityFeed> feed,
                 Discovery& discovery, Publish publish);
+  ~ServiceSource();
   ServiceSource(const ServiceSource&) = delete;
   ServiceSource& operator=(const ServiceSource&) = delete;
 
@@ -47,10 +51,11 @@ class ServiceSource {
   std::string find_target(link::UpstreamTarget& target) const;
   std::string check_identity(std::chrono::system_clock::time_point now) const;
 
-  const Service& service_;
+  std::string label_;
+  std::optional<std::string> only_cluster_;
+  std::unique_ptr<IdentityFeed> feed_;
   Discovery& discovery_;
   Publish publish_;
-  CredentialDirectory directory_;
   boost::asio::ip::tcp::resolver resolver_;
   boost::asio::steady_timer dns_timer_;
   boost::asio::steady_timer expiry_timer_;
@@ -62,6 +67,7 @@ class ServiceSource {
   std::uint16_t resolved_port_ = 0;
   std::vector<link::SocketAddress> addresses_;
   std::string dns_problem_;
+  std::size_t listener_ = 0;
   bool resolving_ = false;
   bool warned_expiry_ = false;
   std::uint64_t generation_ = 0;

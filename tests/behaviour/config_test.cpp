@@ -162,8 +162,7 @@ TEST_F(Config, all_problems_come_at_once_with_their_places_and_exit_code_2) {
     EXPECT_EQ(ended.output, "");
     const std::string missing = command == "check" ? "warning: " : "error: ";
     expect_lines(ended,
-                 {"warning: FILE:3:1: oneshot is tbot's and has no effect here yet",
-                  "error: FILE:1:1: unknown field \"proxy_sever\" (did you mean \"proxy_server\"?)",
+                 {"error: FILE:1:1: unknown field \"proxy_sever\" (did you mean \"proxy_server\"?)",
                   "error: FILE:2:9: listen address 0.0.0.0 can be reached from other machines",
                   "error: FILE:5:11: unknown service type \"kubernets\" (did you mean "
                   "\"kubernetes\"?)",
@@ -265,7 +264,7 @@ TEST_F(Config, tbots_variables_are_read) {
                         {"TBOT_DEBUG", "true"},
                         {"TELEPORT_BOT_TOKEN", "hunter2"}}));
   EXPECT_NE(listening(process), "nowhere");
-  EXPECT_TRUE(process.wait_for_line("TELEPORT_BOT_TOKEN has no effect here"));
+  EXPECT_TRUE(process.wait_for_line("TELEPORT_BOT_TOKEN: onboarding has no effect"));
   for (const std::string& line : process.error_lines())
     EXPECT_EQ(line.find("hunter2"), std::string::npos) << line;
 }

@@ -149,7 +149,7 @@ TEST_F(Credentials, a_key_that_does_not_fit_is_never_used) {
     if (files[i].name == "key") mixed.push_back(others[i]);
   }
   lab::TbotDirectory(credentials_path()).write_files(mixed);
-  ASSERT_TRUE(kubelane().wait_for_line("credentials cannot be read"));
+  ASSERT_TRUE(kubelane().wait_for_line("no newer credentials"));
   for (int i = 0; i < 20; ++i) ASSERT_EQ(get("/bytes/1").status, 200);
   EXPECT_EQ(last_serial(), serial);
 }

@@ -144,7 +144,7 @@ TEST_F(Renewal, a_secret_volume_that_vanishes_and_returns_is_followed) {
   start_kubelane(default_config());
   ASSERT_NO_FATAL_FAILURE(wait_ready());
   std::filesystem::remove_all(credentials_path());
-  ASSERT_TRUE(kubelane().wait_for_line("credentials cannot be read; the last good ones stay"));
+  ASSERT_TRUE(kubelane().wait_for_line("no newer credentials; the last good ones stay"));
   EXPECT_EQ(get("/bytes/1").status, 200) << "the last good ones stay in use";
   const lab::TbotMaterial next = proxy().renew(kind, client);
   lab::TbotDirectory again(credentials_path());

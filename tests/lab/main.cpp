@@ -5,6 +5,7 @@
 #include <csignal>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <iostream>
 #include <memory>
 #include <optional>
@@ -18,6 +19,9 @@
 #include <unistd.h>
 
 #include "tests/lab/apiserver_forwarder.hpp"
+#include "tests/lab/auth.hpp"
+#include "tests/lab/auth_commands.hpp"
+#include "tests/lab/jwt_issuer.hpp"
 #include "tests/lab/kube_api.hpp"
 #include "tests/lab/proxy.hpp"
 #include "tests/lab/standard_paths.hpp"
@@ -32,19 +36,27 @@ struct Settings {
   lab::TbotKind kind = lab::TbotKind::kubernetes;
   lab::ProxyOptions proxy;
   std::vector<std::string> clusters;
+  std::vector<lab::Labels> labels;  // of each
   long certificate_seconds = 3600;
   long renew_seconds = 1200;
   std::optional<lab::ApiserverOptions> upstream;
   std::string impersonate_as = "rig-admin";
   bool until_eof = false;
+  bool auth = false;
+  std::string bot = "ci";
+  std::vector<std::string> tokens;             // single-use secrets
+  std::vector<std::string> kubernetes_tokens;  // names
+  long longest_ttl = 0;
+  bool commands = false;
+  bool allow_old_clients = false;
 };
 
-constexpr const char* kUsage =
+const std::string kUsage =
     R"(usage: kubelane-lab --dir DIR [options]
   --kind KIND              kubernetes (default), kubernetes/v2 or identity: tbot's output to imitate
   --server-version V       version of the Teleport Proxy (17.4.2)
   --teleport-cluster NAME  name of the Teleport cluster (root.example.com)
-  --cluster NAME           a Kubernetes cluster; repeatable (demo)
+  --cluster NAME[=K=V,...] a Kubernetes cluster with labels; repeatable (demo)
   --separate               the Kubernetes service on a port of its own, no TLS routing
   --http2                  the Kubernetes service offers HTTP/2
   --port PORT              web port (0: a free one)
@@ -54,6 +66,15 @@ constexpr const char* kUsage =
     --upstream-ca FILE --upstream-cert FILE --upstream-key FILE
   --impersonate-as USER    the bot's Kubernetes user there (rig-admin)
   --until-eof              also end when standard input ends
+  --auth                   also a Teleport Auth, of the same version, for clients that join
+    --bot NAME             the bot; it may impersonate the role kube-access (ci)
+    --token SECRET         a join token of method token, for one use; repeatable
+    --kubernetes-token N   a join token of method kubernetes (static_jwks) with that name; repeatable.
+                           DIR/service-account-token is what its pod would hold
+    --longest-ttl SECONDS  no certificate lives longer
+    --allow-old-clients    serve clients of any version
+    --commands             lines of standard input are commands: )" +
+    std::string(lab::kCommandUsage) + R"(
 Writes DIR/web-ca.pem and DIR/credentials, prints one line of JSON when ready, ends on SIGTERM.
 )";
 
@@ -94,6 +115,18 @@ Settings parse(const std::vector<std::string>& arguments) {
       settings.until_eof = true;
       continue;
     }
+    if (name == "--auth") {
+      settings.auth = true;
+      continue;
+    }
+    if (name == "--allow-old-clients") {
+      settings.allow_old_clients = true;
+      continue;
+    }
+    if (name == "--commands") {
+      settings.commands = true;
+      continue;
+    }
     if (i + 1 == arguments.size()) throw std::runtime_error("no value for " + name);
     const std::string& value = arguments[++i];
     if (name == "--dir") {
@@ -105,7 +138,11 @@ Settings parse(const std::vector<std::string>& arguments) {
     } else if (name == "--teleport-cluster") {
       settings.proxy.cluster_name = value;
     } else if (name == "--cluster") {
-      settings.clusters.push_back(value);
+      const std::size_t equals = value.find('=');
+      settings.clusters.push_back(value.substr(0, equals));
+      settings.labels.push_back(equals == std::string::npos
+                                    ? lab::Labels{}
+                                    : lab::parse_labels(value.substr(equals + 1)));
     } else if (name == "--port") {
       settings.proxy.port = static_cast<std::uint16_t>(number(value));
     } else if (name == "--cert-seconds") {
@@ -123,12 +160,25 @@ Settings parse(const std::vector<std::string>& arguments) {
       upstream.key_file = value;
     } else if (name == "--impersonate-as") {
       settings.impersonate_as = value;
+    } else if (name == "--bot") {
+      settings.bot = value;
+    } else if (name == "--token") {
+      settings.tokens.push_back(value);
+    } else if (name == "--kubernetes-token") {
+      settings.kubernetes_tokens.push_back(value);
+    } else if (name == "--longest-ttl") {
+      settings.longest_ttl = number(value);
     } else {
       throw std::runtime_error("unknown option " + name);
     }
   }
   if (settings.dir.empty()) throw std::runtime_error("--dir is needed");
   if (settings.clusters.empty()) settings.clusters.emplace_back("demo");
+  settings.labels.resize(settings.clusters.size());
+  const bool wants_auth = settings.commands || !settings.tokens.empty() ||
+                          !settings.kubernetes_tokens.empty() || settings.longest_ttl > 0 ||
+                          settings.allow_old_clients;
+  if (wants_auth && !settings.auth) throw std::runtime_error("that option needs --auth");
   if (forward) settings.upstream = upstream;
   return settings;
 }
@@ -143,31 +193,106 @@ lab::ClientSpec bot(const Settings& settings) {
   return spec;
 }
 
-void announce(const Settings& settings, const lab::Proxy& proxy) {
-  const boost::json::object ready{
-      {"ready", true},
-      {"proxy", proxy.address()},
-      {"kube", settings.proxy.host + ":" + std::to_string(proxy.kube_port())},
-      {"web_ca", (settings.dir / "web-ca.pem").string()},
-      {"credentials", (settings.dir / "credentials").string()},
-      {"teleport_cluster", settings.proxy.cluster_name},
-      {"kube_clusters", boost::json::value_from(settings.clusters)}};
+void announce(const Settings& settings, const lab::Proxy& proxy, const lab::Auth* auth) {
+  boost::json::object ready{{"ready", true},
+                            {"proxy", proxy.address()},
+                            {"kube", settings.proxy.host + ":" + std::to_string(proxy.kube_port())},
+                            {"web_ca", (settings.dir / "web-ca.pem").string()},
+                            {"credentials", (settings.dir / "credentials").string()},
+                            {"teleport_cluster", settings.proxy.cluster_name},
+                            {"kube_clusters", boost::json::value_from(settings.clusters)}};
+  if (auth != nullptr) {
+    ready["auth"] = auth->address();
+    ready["ca_pin"] = auth->ca_pin();
+    ready["bot"] = settings.bot;
+  }
   std::cout << boost::json::serialize(ready) << std::endl;
 }
 
+// A Kubernetes API server's issuer, whose tokens the join tokens of method kubernetes take.
+class ServiceAccount {
+ public:
+  explicit ServiceAccount(const Settings& settings)
+      : file_(settings.dir / "service-account-token"), audience_(settings.proxy.cluster_name) {}
+
+  std::string jwks() const { return issuer_.jwks(); }
+  void project() const {
+    const std::string text = issuer_.service_account("default", "kubelane", audience_);
+    const auto fresh = file_.string() + ".new";
+    std::ofstream(fresh) << text;
+    std::filesystem::rename(fresh, file_);  // at once, as the kubelet swaps it
+  }
+
+ private:
+  std::filesystem::path file_;
+  std::string audience_;
+  lab::JwtIssuer issuer_{"https://kubernetes.default.svc.cluster.local"};
+};
+
+void furnish(lab::Auth& auth, const Settings& settings, const ServiceAccount& account) {
+  lab::Role role;
+  role.name = "kube-access";
+  if (settings.upstream) {
+    role.kubernetes_users = {settings.impersonate_as};
+    role.kubernetes_groups = {"system:masters"};
+  }
+  auth.service().put_role(std::move(role));
+  auth.service().put_bot(settings.bot, {"kube-access"});
+  auth.service().set_longest_ttl(settings.longest_ttl);
+  for (const auto& secret : settings.tokens) {
+    lab::JoinToken token;
+    token.name = secret;
+    token.bot = settings.bot;
+    auth.service().put_token(std::move(token));
+  }
+  for (const auto& name : settings.kubernetes_tokens) {
+    lab::JoinToken token;
+    token.name = name;
+    token.method = "kubernetes";
+    token.bot = settings.bot;
+    token.kubernetes = {lab::KubernetesKind::static_jwks, account.jwks(), "", {"default:kubelane"}};
+    auth.service().put_token(std::move(token));
+  }
+}
+
+// What of standard input makes whole lines.
+class CommandLines {
+ public:
+  // False at the end of input.
+  bool read(const std::function<void(const std::string&)>& each) {
+    char block[4096];
+    const ssize_t got = ::read(STDIN_FILENO, block, sizeof block);
+    if (got <= 0) return false;
+    text_.append(block, static_cast<std::size_t>(got));
+    for (std::size_t end = text_.find('\n'); end != std::string::npos; end = text_.find('\n')) {
+      each(text_.substr(0, end));
+      text_.erase(0, end + 1);
+    }
+    return true;
+  }
+
+ private:
+  std::string text_;
+};
+
 // Runs until a signal or, if asked for, the end of standard input; renews in time.
-void run(const Settings& settings, lab::Proxy& proxy, lab::TbotDirectory& directory, int signals) {
+void run(const Settings& settings, int signals, const std::function<void()>& renew,
+         const std::function<void(const std::string&)>& command) {
   const auto period = std::chrono::seconds(settings.renew_seconds);
+  CommandLines lines;
+  bool listening = settings.until_eof || settings.commands;
   for (auto next = Clock::now() + period;;) {
     const auto left =
         std::chrono::duration_cast<std::chrono::milliseconds>(next - Clock::now()).count();
-    pollfd ready[2] = {{signals, POLLIN, 0}, {settings.until_eof ? STDIN_FILENO : -1, POLLIN, 0}};
+    pollfd ready[2] = {{signals, POLLIN, 0}, {listening ? STDIN_FILENO : -1, POLLIN, 0}};
     poll(ready, 2, static_cast<int>(std::clamp(left + 1, 0L, 60'000L)));
     if (ready[0].revents != 0) return;
-    char ignored[256];
-    if (ready[1].revents != 0 && read(STDIN_FILENO, ignored, sizeof ignored) <= 0) return;
+    if (ready[1].revents != 0 && !lines.read(command)) {
+      if (settings.until_eof) return;
+      listening = false;
+    }
     if (Clock::now() >= next) {
-      directory.write(proxy.renew(settings.kind, bot(settings)));
+      renew();
       next += period;
     }
   }
@@ -185,23 +310,49 @@ int lab_main(const std::vector<std::string>& arguments) {
 
   lab::EventGate gate;
   std::vector<std::unique_ptr<lab::KubeApi>> apis;  // one state for each cluster
-  for (const auto& name : settings.clusters) {
-    lab::Handler behind;
+  std::filesystem::create_directories(settings.dir);
+  const ServiceAccount account(settings);
+  std::unique_ptr<lab::Auth> auth;  // before the Proxy, which needs it
+  if (settings.auth) {
+    lab::AuthOptions options;
+    options.cluster_name = settings.proxy.cluster_name;
+    options.server_version = settings.proxy.server_version;
+    auth = std::make_unique<lab::Auth>(options);
+    auth->set_allow_old_clients(settings.allow_old_clients);
+    furnish(*auth, settings, account);
+    account.project();
+    settings.proxy.auth = auth.get();
+  }
+  const auto serve_cluster = [&] {
     if (settings.upstream) {
-      behind = lab::forward_to_apiserver(*settings.upstream);
-    } else {
-      apis.push_back(std::make_unique<lab::KubeApi>());
-      behind = apis.back()->handler();
+      return lab::standard_paths(gate, lab::forward_to_apiserver(*settings.upstream));
     }
-    settings.proxy.clusters.push_back({name, lab::standard_paths(gate, behind)});
+    apis.push_back(std::make_unique<lab::KubeApi>());
+    return lab::standard_paths(gate, apis.back()->handler());
+  };
+  for (std::size_t i = 0; i < settings.clusters.size(); ++i) {
+    settings.proxy.clusters.push_back({settings.clusters[i], serve_cluster(), settings.labels[i]});
   }
   lab::Proxy proxy(settings.proxy);
-  std::filesystem::create_directories(settings.dir);
   std::ofstream(settings.dir / "web-ca.pem") << proxy.web_ca_pem();
   lab::TbotDirectory directory(settings.dir / "credentials");
-  directory.write(proxy.renew(settings.kind, bot(settings)));
-  announce(settings, proxy);
-  run(settings, proxy, directory, signals.fd());
+  const auto renew = [&] {
+    directory.write(proxy.renew(settings.kind, bot(settings)));
+    if (auth) account.project();
+  };
+  const auto command = [&](const std::string& line) {
+    if (!auth) return;
+    try {
+      lab::run_command(*auth, settings.bot, serve_cluster, line);
+      std::cout << "{\"done\":true}" << std::endl;
+    } catch (const std::exception& error) {
+      std::cout << boost::json::serialize(boost::json::object{{"error", error.what()}})
+                << std::endl;
+    }
+  };
+  renew();
+  announce(settings, proxy, auth.get());
+  run(settings, signals.fd(), renew, command);
   return 0;
 }
 

@@ -36,7 +36,8 @@ struct H2ConnectionRecord {
 
 struct ConnectionRecord {
   int id = 0;
-  bool kube = false;  // false: the web service, or nothing decided yet
+  bool kube = false;    // false: the web service, or nothing decided yet
+  bool tunnel = false;  // to Auth: the Proxy sees the ClientHello only
   std::string sni;
   std::vector<std::string> alpn_offered;
   std::string alpn;         // negotiated, empty: none

@@ -177,7 +177,8 @@ std::vector<std::string> subject_values(X509* certificate, const std::string& oi
 Issued make_authority(const std::string& cluster, KeyKind kind) {
   Issued made;
   made.key = make_key(kind);
-  made.certificate = blank(made.key.get(), -60, kTenYears, made.serial);
+  // From yesterday on, so that a cluster whose clock is slow has authorities in force.
+  made.certificate = blank(made.key.get(), -86'400, kTenYears, made.serial);
   X509* certificate = made.certificate.get();
   X509_NAME* name = X509_get_subject_name(certificate);
   add_name(name, kOrganization, cluster);
@@ -194,11 +195,11 @@ Issued make_authority(const std::string& cluster, KeyKind kind) {
   return made;
 }
 
-Issued issue_client(const Issued& authority, const ClientSpec& spec) {
-  Issued made;
-  made.key = make_key(spec.key_kind);
-  made.certificate = blank(made.key.get(), spec.valid_from, spec.valid_until, made.serial);
-  X509* certificate = made.certificate.get();
+CertificatePtr issue_client_for(const Issued& authority, const KeyPtr& subject,
+                                const ClientSpec& spec) {
+  std::string serial;
+  CertificatePtr made = blank(subject.get(), spec.valid_from, spec.valid_until, serial);
+  X509* certificate = made.get();
   X509_NAME* name = X509_get_subject_name(certificate);
   add_names(name, kOrganization, spec.roles);
   add_names(name, kUnit, spec.usage);
@@ -212,7 +213,7 @@ Issued issue_client(const Issued& authority, const ClientSpec& spec) {
   if (!spec.teleport_cluster.empty()) add_name(name, "1.3.9999.1.7", spec.teleport_cluster);
   add_name(name, "1.3.9999.1.15", "none");
   add_name(name, "1.3.9999.1.20", "local");
-  add_name(name, "1.3.9999.2.9", "true");
+  if (spec.disallow_reissue) add_name(name, "1.3.9999.2.9", "true");
   if (!spec.pinned_ip.empty()) add_name(name, "1.3.9999.2.15", spec.pinned_ip);
   if (!spec.bot_name.empty()) add_name(name, "1.3.9999.2.18", spec.bot_name);
   for (const auto& [oid, value] : spec.more) add_name(name, oid, value);
@@ -220,6 +221,14 @@ Issued issue_client(const Issued& authority, const ClientSpec& spec) {
   require(X509_set_issuer_name(certificate, X509_get_subject_name(issuer)) == 1, "issuer");
   add_leaf_extensions(certificate, issuer);
   sign(certificate, authority.key.get());
+  return made;
+}
+
+Issued issue_client(const Issued& authority, const ClientSpec& spec) {
+  Issued made;
+  made.key = make_key(spec.key_kind);
+  made.certificate = issue_client_for(authority, made.key, spec);
+  made.serial = serial_of(made.certificate.get());
   return made;
 }
 

@@ -52,6 +52,7 @@ struct ClientSpec {
   std::string teleport_cluster = "root.example.com";
   std::string bot_name = "ci";
   std::string pinned_ip;
+  bool disallow_reissue = true;
   std::map<std::string, std::string> more;  // dotted OID to value, after all others
   // Seconds from now. Already expired: both negative; not yet valid: both positive.
   long valid_from = -60;
@@ -59,6 +60,9 @@ struct ClientSpec {
   KeyKind key_kind = KeyKind::ecdsa;
 };
 Issued issue_client(const Issued& authority, const ClientSpec& spec);
+// The same for a key whose private half only the client has.
+CertificatePtr issue_client_for(const Issued& authority, const KeyPtr& subject,
+                                const ClientSpec& spec);
 
 // A server certificate with these names; "127.0.0.1" and "::1" become IP names.
 Issued issue_server(const Issued& authority, const std::string& common_name,

@@ -18,8 +18,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "tests/lab/auth.hpp"
 #include "tests/lab/body_reader.hpp"
 #include "tests/lab/client_hello.hpp"
+#include "tests/lab/listening_socket.hpp"
+#include "tests/lab/server_context.hpp"
 #include "tests/lab/teleport_rules.hpp"
 
 namespace lab {
@@ -28,43 +31,6 @@ namespace {
 constexpr std::string_view kKubePrefix = "kube-teleport-proxy-alpn.";
 constexpr std::size_t kRemembered = 20'000;  // requests in the observation
 constexpr int kLingerMs = 1000;
-constexpr int kBacklog = 512;
-
-[[noreturn]] void fail(const char* what) {
-  throw std::runtime_error(std::string("lab proxy: ") + what + ": " + std::strerror(errno));
-}
-
-Socket bound_socket(std::uint16_t port) {
-  Socket socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  if (!socket) fail("socket");
-  const int on = 1;
-  setsockopt(socket.fd(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_port = htons(port);
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  if (bind(socket.fd(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) fail("bind");
-  return socket;
-}
-
-std::uint16_t port_of(const Socket& socket) {
-  sockaddr_in address{};
-  socklen_t length = sizeof address;
-  getsockname(socket.fd(), reinterpret_cast<sockaddr*>(&address), &length);
-  return ntohs(address.sin_port);
-}
-
-// Bound to the port by its number, if need be after a free one was found: only such a binding
-// outlives the end of listening, so that the port stays ours while connections are refused.
-Socket listening_socket(std::uint16_t& port) {
-  Socket socket = bound_socket(port);
-  if (port == 0) {
-    port = port_of(socket);
-    socket = bound_socket(port);
-  }
-  if (listen(socket.fd(), kBacklog) != 0) fail("listen");
-  return socket;
-}
 
 // Fills the accept queue of a listener, so that the kernel drops further SYNs.
 std::vector<Socket> fill_backlog(std::uint16_t port) {
@@ -84,86 +50,31 @@ std::vector<Socket> fill_backlog(std::uint16_t port) {
   return held;
 }
 
-int choose_alpn(SSL*, const unsigned char** out, unsigned char* length,
-                const unsigned char* offered, unsigned offered_length, void* wanted) {
-  const std::string_view list(reinterpret_cast<const char*>(offered), offered_length);
-  for (const char* each : *static_cast<const std::vector<const char*>*>(wanted)) {
-    const std::string_view name(each);
-    for (std::size_t at = 0; at < list.size(); at += 1 + static_cast<unsigned char>(list[at])) {
-      const std::size_t size = static_cast<unsigned char>(list[at]);
-      if (list.substr(at + 1, size) != name) continue;
-      *out = offered + at + 1;
-      *length = static_cast<unsigned char>(size);
-      return SSL_TLSEXT_ERR_OK;
-    }
-  }
-  return SSL_TLSEXT_ERR_ALERT_FATAL;  // no_application_protocol, as Go
-}
-
 // The web service also knows the protocol by which clients test for load balancers in between.
 const std::vector<const char*> kKubeAlpn{"http/1.1"};
 const std::vector<const char*> kKubeH2Alpn{"h2", "http/1.1"};
 const std::vector<const char*> kWebAlpn{"http/1.1", "teleport-reversetunnel"};
+// Of joins by gRPC (control-plane spec 1.5), and of the way to Auth (3.1).
+const std::vector<const char*> kJoinAlpn{"h2", "teleport-proxy-grpc"};
+constexpr std::string_view kAuthAlpn = "teleport-auth@";
 
-std::string chosen_alpn(TlsStream& stream) {
-  const unsigned char* alpn = nullptr;
-  unsigned length = 0;
-  SSL_get0_alpn_selected(stream.ssl(), &alpn, &length);
-  return {reinterpret_cast<const char*>(alpn), length};
-}
-
-ContextPtr make_context(const Issued& certificate, const std::vector<const char*>& alpn) {
-  const ContextPtr context(SSL_CTX_new(TLS_server_method()), SSL_CTX_free);
-  SSL_CTX* raw = context.get();
-  SSL_CTX_set_min_proto_version(raw, TLS1_2_VERSION);
-  if (SSL_CTX_use_certificate(raw, certificate.certificate.get()) != 1 ||
-      SSL_CTX_use_PrivateKey(raw, certificate.key.get()) != 1) {
-    throw std::runtime_error("lab proxy: certificate and key do not match");
-  }
-  SSL_CTX_set_alpn_select_cb(raw, choose_alpn,
-                             const_cast<std::vector<const char*>*>(&alpn));  // only read there
-  return context;
-}
-
-// Go's words for a certificate out of its time are the same on both sides of it; and a client with
-// a chain gets no ticket, since a ticket would forget the chain.
-int verify_client(int good, X509_STORE_CTX* store) {
-  if (X509_STORE_CTX_get_error(store) == X509_V_ERR_CERT_NOT_YET_VALID) {
-    X509_STORE_CTX_set_error(store, X509_V_ERR_CERT_HAS_EXPIRED);
-  }
-  auto* ssl =
-      static_cast<SSL*>(X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx()));
-  if (sk_X509_num(X509_STORE_CTX_get0_untrusted(store)) > 1) SSL_set_num_tickets(ssl, 0);
-  return good;
-}
-
-// As Go: a session whose client certificate has expired is not resumed.
-SSL_TICKET_RETURN check_ticket(SSL*, SSL_SESSION* session, const unsigned char*, std::size_t,
-                               SSL_TICKET_STATUS status, void*) {
-  const bool usable = status == SSL_TICKET_SUCCESS || status == SSL_TICKET_SUCCESS_RENEW;
-  if (!usable) return SSL_TICKET_RETURN_IGNORE_RENEW;
-  X509* client = SSL_SESSION_get0_peer(session);
-  if (client != nullptr && X509_cmp_current_time(X509_get0_notAfter(client)) < 0) {
-    return SSL_TICKET_RETURN_IGNORE_RENEW;
-  }
-  return SSL_TICKET_RETURN_USE_RENEW;
-}
-
-ContextPtr make_kube_context(const Issued& certificate, const std::vector<Issued>& client_roots,
+ContextPtr make_kube_context(const Issued& certificate, const Authorities& authorities,
                              bool http2) {
-  ContextPtr context = make_context(certificate, http2 ? kKubeH2Alpn : kKubeAlpn);
-  SSL_CTX* raw = context.get();
-  // Verify if given: no certificate is no error of TLS (spec 2.4).
-  SSL_CTX_set_verify(raw, SSL_VERIFY_PEER, verify_client);
-  SSL_CTX_set_session_id_context(raw, reinterpret_cast<const unsigned char*>("kube"), 4);
-  SSL_CTX_set_session_ticket_cb(raw, nullptr, check_ticket, nullptr);
-  for (const auto& root : client_roots) {
-    // OpenSSL caches a certificate's extensions at first use: before there are threads.
-    X509_check_purpose(root.certificate.get(), -1, 0);
-    X509_STORE_add_cert(SSL_CTX_get_cert_store(raw), root.certificate.get());
-    SSL_CTX_add_client_CA(raw, root.certificate.get());
-  }
+  ContextPtr context = server_context(certificate, http2 ? kKubeH2Alpn : kKubeAlpn);
+  authorities.verify_clients(context.get());
   return context;
+}
+
+// With an Auth, the cluster is its cluster.
+ProxyOptions with_auth(ProxyOptions options) {
+  if (options.auth == nullptr) return options;
+  AuthService& service = options.auth->service();
+  options.cluster_name = service.cluster_name();
+  options.server_version = service.version().text();
+  for (const auto& each : options.clusters) {
+    service.put_cluster({.name = each.name, .labels = each.labels, .handler = each.handler});
+  }
+  return options;
 }
 
 }  // namespace
@@ -225,15 +136,20 @@ struct Proxy::Turn {
 };
 
 Proxy::Proxy(ProxyOptions options)
-    : options_(std::move(options)),
+    : options_(with_auth(std::move(options))),
       web_port_(options_.port),
       kube_port_(options_.kube_port),
-      pki_(options_.cluster_name, options_.key_kind),
-      web_certificate_(issue_server(pki_.web_authority(), "lab web",
-                                    {"localhost", "127.0.0.1", "::1", options_.host})),
+      authorities_(options_.auth != nullptr
+                       ? options_.auth->service().authorities()
+                       : std::make_shared<Authorities>(options_.cluster_name, options_.key_kind)),
+      web_certificate_(authorities_->with([&](const Pki& pki) {
+        return issue_server(pki.web_authority(), "lab web",
+                            {"localhost", "127.0.0.1", "::1", options_.host});
+      })),
       watch_epoll_(epoll_create1(EPOLL_CLOEXEC)) {
   rebuild_contexts();
-  web_context_ = make_context(web_certificate_, kWebAlpn);
+  web_context_ = server_context(web_certificate_, kWebAlpn);
+  join_context_ = server_context(web_certificate_, kJoinAlpn);
   watcher_ = std::thread([this] { watch_peers(); });
   start();
 }
@@ -252,17 +168,19 @@ Proxy::~Proxy() {
 
 std::string Proxy::address() const { return options_.host + ":" + std::to_string(web_port_); }
 
-std::string Proxy::web_ca_pem() const { return pki_.web_authority().pem(); }
+std::string Proxy::web_ca_pem() const {
+  return authorities_->with([](const Pki& pki) { return pki.web_authority().pem(); });
+}
 
 std::vector<std::string> Proxy::public_hosts() const { return {options_.host}; }
 
 void Proxy::rebuild_contexts() {
   const std::scoped_lock lock(mutex_);
-  // Teleport's pool of client roots holds host and user CAs.
-  std::vector<Issued> roots = pki_.trusted_users();
-  for (const auto& host : pki_.trusted_hosts()) roots.push_back(host);
-  kube_context_ = make_kube_context(served_ ? *served_ : pki_.issue_proxy(public_hosts()), roots,
-                                    options_.http2);
+  built_for_ = authorities_->revision();
+  const Issued certificate = served_ ? *served_ : authorities_->with([this](const Pki& pki) {
+    return pki.issue_proxy(public_hosts());
+  });
+  kube_context_ = make_kube_context(certificate, *authorities_, options_.http2);
 }
 
 void Proxy::offer_http2(bool on) {
@@ -274,8 +192,7 @@ void Proxy::offer_http2(bool on) {
 }
 
 Issued Proxy::issue(const ClientSpec& spec) const {
-  const std::scoped_lock lock(mutex_);
-  return issue_client(pki_.user_signer(), spec);
+  return authorities_->with([&](const Pki& pki) { return issue_client(pki.user_signer(), spec); });
 }
 
 Issued Proxy::issue_foreign(const ClientSpec& spec) {
@@ -304,25 +221,21 @@ TbotMaterial Proxy::renew(TbotKind kind, ClientSpec spec,
   material.kube_clusters = std::move(kube_clusters);
   material.server_address = "https://" + options_.host + ":" + std::to_string(kube_port());
   if (options_.tls_routing) material.tls_server_name = kube_server_name(options_.host);
-  material.client = issue_client(pki_.user_signer(), spec);
-  material.root_hosts = pki_.trusted_hosts();
-  material.leaf_hosts = pki_.leaf_hosts();
-  material.users = pki_.trusted_users();
+  authorities_->with([&](const Pki& pki) {
+    material.client = issue_client(pki.user_signer(), spec);
+    material.root_hosts = pki.trusted_hosts();
+    material.leaf_hosts = pki.leaf_hosts();
+    material.users = pki.trusted_users();
+  });
   return material;
 }
 
 void Proxy::rotate(RotationPhase phase) {
-  {
-    const std::scoped_lock lock(mutex_);
-    pki_.rotate(phase);
-  }
+  authorities_->rotate(phase);
   rebuild_contexts();
 }
 
-void Proxy::add_leaf_cluster(const std::string& name) {
-  const std::scoped_lock lock(mutex_);
-  pki_.add_leaf_cluster(name);
-}
+void Proxy::add_leaf_cluster(const std::string& name) { authorities_->add_leaf_cluster(name); }
 
 void Proxy::serve_certificate(std::optional<Issued> certificate) {
   {
@@ -509,7 +422,7 @@ void Proxy::run(Connection& connection) {
     record.open = false;
     record.closed_at = std::chrono::steady_clock::now();
     record.error = error;
-    if (!error.empty() && !record.handshaken) ++seen.handshakes_failed;
+    if (!error.empty() && !record.handshaken && !record.tunnel) ++seen.handshakes_failed;
   });
   connection.finished = true;
 }
@@ -556,10 +469,24 @@ void Proxy::serve(Connection& connection) {
     record.sni = hello.sni;
     record.alpn_offered = hello.alpn;
   });
+  const std::string first_alpn = hello.alpn.empty() ? "" : hello.alpn.front();
+  if (!kube && first_alpn.starts_with(kAuthAlpn) && options_.auth != nullptr &&
+      mode == AcceptMode::normal) {
+    const Socket client = std::move(connection.socket);
+    const Closing closing{connection, observer_};
+    observer_.change([&](Observations& seen) { seen.connections[connection.id].tunnel = true; });
+    if (first_alpn.substr(kAuthAlpn.size()) != auth_server_name(options_.cluster_name)) {
+      throw ConnectionLost{"a tunnel to an unknown cluster: " + first_alpn};
+    }
+    tunnel_to_auth(client, hello.bytes);
+    return;
+  }
+  const bool join = !kube && first_alpn == "teleport-proxy-grpc" && options_.auth != nullptr;
+  if (kube && built_for_ != authorities_->revision()) rebuild_contexts();
   ContextPtr context;
   {
     const std::scoped_lock lock(mutex_);
-    context = kube ? kube_context_ : web_context_;
+    context = kube ? kube_context_ : join ? join_context_ : web_context_;
   }
   TlsStream stream(std::move(connection.socket), context, hello.bytes, connection.wake.fd());
   const Closing closing{connection, observer_};
@@ -599,7 +526,9 @@ void Proxy::serve(Connection& connection) {
       ++of.connections;
     }
   });
-  if (!kube) {
+  if (join) {
+    serve_join_h2(connection, stream);
+  } else if (!kube) {
     serve_web(connection, stream);
   } else if (chosen_alpn(stream) == "h2") {
     serve_kube_h2(connection, stream);
@@ -753,20 +682,12 @@ bool Proxy::serve_kube_request(const Caller& caller, Stream& stream, Request& re
   }
 
   std::string kube_cluster;
-  const Handler* handler = nullptr;
+  Handler handler;
   auto refusal = check_caller(caller.identity, caller.certificates, request, caller.peer_ip);
   if (!refusal) {
     refusal = route(request, *caller.identity, by_path, options_.cluster_name, kube_cluster);
   }
-  if (!refusal) {
-    for (const auto& cluster : options_.clusters) {
-      if (cluster.name == kube_cluster) handler = &cluster.handler;
-    }
-    if (handler == nullptr) {
-      refusal = Refusal{Refusal::Form::status, 404, "NotFound",
-                        "Kubernetes cluster \"" + kube_cluster + "\" not found"};
-    }
-  }
+  if (!refusal) refusal = find_handler(*caller.identity, kube_cluster, handler);
   append_forwarded(request, caller.peer_ip);
   if (!refusal) refusal = impersonate(request, *caller.identity);
   if (refusal) {
@@ -784,7 +705,31 @@ bool Proxy::serve_kube_request(const Caller& caller, Stream& stream, Request& re
     record->user = request.user;
     record->groups = request.groups;
   });
-  return (*handler)(stream, request);
+  return handler(stream, request);
+}
+
+std::optional<Refusal> Proxy::find_handler(const ClientIdentity& identity, const std::string& name,
+                                           Handler& handler) const {
+  if (options_.auth != nullptr) {
+    try {
+      options_.auth->service().check_locks(identity);
+    } catch (const CallError& locked) {
+      return Refusal{Refusal::Form::status, 403, "Forbidden", locked.message};
+    }
+    if (const auto found = options_.auth->service().kube_handler(identity, name)) {
+      handler = *found;
+      if (handler) return std::nullopt;
+      return Refusal{Refusal::Form::status, 504, "Timeout", "no agent of the cluster answers"};
+    }
+  } else {
+    for (const auto& cluster : options_.clusters) {
+      if (cluster.name != name) continue;
+      handler = cluster.handler;
+      return std::nullopt;
+    }
+  }
+  return Refusal{Refusal::Form::status, 404, "NotFound",
+                 "Kubernetes cluster \"" + name + "\" not found"};
 }
 
 std::string Proxy::ping_body(bool find, bool wrong_cluster) const {
@@ -802,11 +747,12 @@ std::string Proxy::ping_body(bool find, bool wrong_cluster) const {
                    {"dial_timeout", 30'000'000'000}};
   if (options_.announce_public_addr) ssh["public_addr"] = address();
   json::object auth{{"type", find ? "" : "local"}};
-  if (find) {
-    auth["signature_algorithm_suite"] = "balanced-v1";
-  } else {
-    auth["second_factor"] = "optional";
-    auth["signature_algorithm_suite"] = 2;
+  if (!find) auth["second_factor"] = "optional";
+  const Suite suite =
+      options_.auth != nullptr ? options_.auth->service().suite() : Suite::balanced_v1;
+  if (options_.auth == nullptr || ServerVersion(options_.server_version).has_suites()) {
+    auth["signature_algorithm_suite"] =
+        find ? json::value(suite_name(suite)) : json::value(static_cast<int>(suite));
   }
   json::object body{{"auth", std::move(auth)},
                     {"proxy", json::object{{"kube", std::move(kube)},
@@ -840,13 +786,15 @@ void Proxy::serve_web(Connection& connection, TlsStream& stream) {
       seen.requests.push_back(std::move(record));
       if (seen.requests.size() > kRemembered) seen.requests.pop_front();
     });
-    read_body(stream, request);
+    const Body body = read_body(stream, request);
     std::string path = request.path;
     if (path.starts_with("/v1/")) path.erase(0, 3);
     const bool ping = path == "/webapi/ping" || path.starts_with("/webapi/ping/");
     const bool find = path == "/webapi/find";
     const PingMode mode = ping_;
-    if ((!ping && !find) || mode == PingMode::not_found) {
+    if (path == "/webapi/host/credentials" && request.method == "POST") {
+      if (!serve_join(stream, request, body.bytes)) return;
+    } else if ((!ping && !find) || mode == PingMode::not_found) {
       answer(stream, 404, "application/json", trace_error("path not found"));
     } else if (mode == PingMode::error_500) {
       answer(stream, 500, "application/json", trace_error("internal error on command"));
@@ -863,6 +811,81 @@ void Proxy::serve_web(Connection& connection, TlsStream& stream) {
     if (same_text(request.header("Connection"), "close")) break;
   }
   stream.linger(kLingerMs);
+}
+
+bool Proxy::serve_join(TlsStream& stream, const Request& request, const std::string& body) {
+  if (options_.auth == nullptr || !options_.auth->legacy_joins()) {
+    answer(stream, 404, "application/json", trace_error("path not found"));
+    return true;
+  }
+  std::map<std::string, std::string> headers;
+  for (const auto& [name, value] : request.headers) headers[name] = value;
+  const auto made = options_.auth->web_join(stream, request.target, body, headers);
+  if (!made) return false;
+  answer(stream, made->status, "application/json", made->body);
+  return true;
+}
+
+void Proxy::serve_join_h2(Connection& connection, TlsStream& stream) {
+  H2Hooks hooks;
+  hooks.note = [&](const Request& request, std::int32_t) {
+    const int id = ++next_request_;
+    observer_.change([&](Observations& seen) {
+      ++seen.web_request_count;
+      ++seen.connections[connection.id].requests;
+      RequestRecord record;
+      record.id = id;
+      record.connection = connection.id;
+      record.raw_head = request.raw_head;
+      record.method = request.method;
+      record.target = request.target;
+      record.at = std::chrono::steady_clock::now();
+      seen.requests.push_back(std::move(record));
+      if (seen.requests.size() > kRemembered) seen.requests.pop_front();
+    });
+    return id;
+  };
+  hooks.serve = [&](H2Stream& h2_stream, Request& request, int) {
+    return options_.auth->serve_forwarded(h2_stream, request, connection.peer_ip);
+  };
+  hooks.set_idle = [](bool) {};
+  const auto end = h2_.serve({stream, connection.wake.fd(), connection.id, options_.idle_limit,
+                              observer_, std::move(hooks)});
+  if (end != H2Connection::End::dropped) stream.linger(kLingerMs);
+}
+
+// Bytes as they are, both ways, until either side ends.
+void Proxy::tunnel_to_auth(const Socket& client, const std::string& first_bytes) {
+  const Socket auth = connect_to(options_.auth->port());
+  if (!auth) throw ConnectionLost{"Auth does not answer"};
+  const auto send_all = [](int fd, std::string_view bytes) {
+    while (!bytes.empty()) {
+      const ssize_t sent = send(fd, bytes.data(), bytes.size(), MSG_NOSIGNAL);
+      if (sent <= 0) throw ConnectionLost{"tunnel: a write failed"};
+      bytes.remove_prefix(static_cast<std::size_t>(sent));
+    }
+  };
+  send_all(auth.fd(), first_bytes);
+  bool open[2] = {true, true};
+  const int ends[2] = {client.fd(), auth.fd()};
+  while (open[0] || open[1]) {
+    pollfd ready[2] = {{open[0] ? ends[0] : -1, POLLIN, 0}, {open[1] ? ends[1] : -1, POLLIN, 0}};
+    // Once one side has ended the other has a moment to say its last.
+    const int count = poll(ready, 2, open[0] && open[1] ? -1 : kLingerMs);
+    if (count == 0) return;
+    for (int i = 0; i < 2; ++i) {
+      if (count < 0 || ready[i].revents == 0) continue;
+      char block[16 * 1024];
+      const ssize_t got = recv(ends[i], block, sizeof block, 0);
+      if (got < 0) throw ConnectionLost{"tunnel: a read failed"};
+      if (got == 0) {
+        open[i] = false;
+        shutdown(ends[1 - i], SHUT_WR);
+      } else {
+        send_all(ends[1 - i], {block, static_cast<std::size_t>(got)});
+      }
+    }
+  }
 }
 
 }  // namespace lab

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <functional>
 #include <list>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -15,18 +16,23 @@
 #include <thread>
 #include <vector>
 
+#include "tests/lab/authorities.hpp"
 #include "tests/lab/h2_service.hpp"
 #include "tests/lab/http.hpp"
 #include "tests/lab/observations.hpp"
 #include "tests/lab/pki.hpp"
 #include "tests/lab/tbot_directory.hpp"
+#include "tests/lab/teleport_rules.hpp"
 #include "tests/lab/tls_stream.hpp"
 
 namespace lab {
 
+class Auth;
+
 struct KubeCluster {
   std::string name;
   Handler handler;
+  std::map<std::string, std::string> labels = {};
 };
 
 struct ProxyOptions {
@@ -43,6 +49,9 @@ struct ProxyOptions {
   std::uint16_t kube_port = 0;       // separate mode
   std::chrono::milliseconds idle_limit{30'000};
   std::chrono::milliseconds detect_timeout{10'000};  // first bytes of a connection
+  // The Auth behind it, which must outlive it: gives the cluster's name, its version, authorities
+  // and clock; takes joins and tunnels; knows `clusters` and more that are added to it. Null: none.
+  Auth* auth = nullptr;
 };
 
 // How connections are taken in.
@@ -155,6 +164,12 @@ class Proxy {
   bool serve_kube_request(const Caller& caller, Stream& stream, Request& request, const Turn& turn,
                           bool& drop);
   void serve_web(Connection& connection, TlsStream& stream);
+  // False: the connection is to be closed without an answer.
+  bool serve_join(TlsStream& stream, const Request& request, const std::string& body);
+  void serve_join_h2(Connection& connection, TlsStream& stream);
+  void tunnel_to_auth(const Socket& client, const std::string& first_bytes);
+  std::optional<Refusal> find_handler(const ClientIdentity& identity, const std::string& name,
+                                      Handler& handler) const;
   std::string ping_body(bool find, bool wrong_cluster) const;
   void reap(bool all);
   void watch_peers();
@@ -165,12 +180,14 @@ class Proxy {
   Observer observer_;
   H2Service h2_;
 
-  mutable std::mutex mutex_;  // options_.server_version, pki_, contexts, script_
-  Pki pki_;
+  mutable std::mutex mutex_;  // options_.server_version, contexts, script_
+  std::shared_ptr<Authorities> authorities_;
   Issued web_certificate_;
   std::optional<Issued> served_;
   ContextPtr web_context_;
+  ContextPtr join_context_;
   ContextPtr kube_context_;
+  std::atomic<std::uint64_t> built_for_{0};  // revision of the authorities in kube_context_
   Script script_;
 
   std::atomic<AcceptMode> accept_{AcceptMode::normal};

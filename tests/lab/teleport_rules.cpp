@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 #include <cstdio>
+#include <cstdlib>
+#include <ctime>
 
 #include <boost/json.hpp>
 
@@ -120,13 +122,25 @@ std::optional<Refusal> select_user(const ClientIdentity& identity, std::string& 
 ClientIdentity read_identity(X509* certificate) {
   ClientIdentity identity;
   identity.username = first(subject_values(certificate, "2.5.4.3"));
+  identity.roles = subject_values(certificate, "2.5.4.10");
   identity.usage = subject_values(certificate, "2.5.4.11");
   identity.route_to_cluster = first(subject_values(certificate, "2.5.4.9"));
   identity.kubernetes_users = subject_values(certificate, "1.3.9999.1.1");
   identity.kubernetes_groups = subject_values(certificate, "1.3.9999.1.2");
   identity.kubernetes_cluster = first(subject_values(certificate, "1.3.9999.1.3"));
   identity.pinned_ip = first(subject_values(certificate, "1.3.9999.2.15"));
+  identity.teleport_cluster = first(subject_values(certificate, "1.3.9999.1.7"));
+  identity.renewable = first(subject_values(certificate, "1.3.9999.1.13")) == "true";
+  const std::string generation = first(subject_values(certificate, "1.3.9999.1.14"));
+  if (!generation.empty()) identity.generation = std::strtoull(generation.c_str(), nullptr, 10);
+  identity.impersonator = first(subject_values(certificate, "1.3.9999.2.7"));
+  identity.disallow_reissue = first(subject_values(certificate, "1.3.9999.2.9")) == "true";
+  identity.bot_name = first(subject_values(certificate, "1.3.9999.2.18"));
+  identity.bot_instance_id = first(subject_values(certificate, "1.3.9999.2.20"));
   identity.serial = serial_of(certificate);
+  tm broken{};
+  ASN1_TIME_to_tm(X509_get0_notAfter(certificate), &broken);
+  identity.not_after = timegm(&broken);
   return identity;
 }
 

@@ -2,6 +2,7 @@
 // the errors of each (data-path spec 3, 5.1, 5.2, 5.3). No I/O but the answer of a refusal.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
@@ -12,16 +13,25 @@
 
 namespace lab {
 
-// What the kube service reads from a client certificate.
+// What Teleport's services read from a client certificate.
 struct ClientIdentity {
   std::string username;
+  std::vector<std::string> roles;
   std::vector<std::string> usage;
   std::string route_to_cluster;
   std::string kubernetes_cluster;
   std::vector<std::string> kubernetes_users;
   std::vector<std::string> kubernetes_groups;
   std::string pinned_ip;
+  std::string teleport_cluster;
+  bool renewable = false;
+  std::optional<std::uint64_t> generation;
+  std::string impersonator;
+  bool disallow_reissue = false;
+  std::string bot_name;
+  std::string bot_instance_id;
   std::string serial;  // decimal
+  long not_after = 0;  // seconds since 1970
 };
 ClientIdentity read_identity(X509* certificate);
 

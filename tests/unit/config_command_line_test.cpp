@@ -81,7 +81,7 @@ TEST(CommandLine, help_of_start_names_every_flag_with_its_variable) {
                            "--log-format",   "KUBELANE_LOG_FORMAT",
                            "--log-level",    "KUBELANE_LOG_LEVEL"})
     EXPECT_NE(help.find(word), std::string::npos) << word;
-  for (const char* idle : {"--oneshot", "--token", "--diag-addr"})
+  for (const char* idle : {"--fips", "--diag-addr"})
     EXPECT_EQ(help.find(idle), std::string::npos) << idle << " does nothing and is no use in help";
 }
 
@@ -267,9 +267,8 @@ TEST(CommandLine, bad_values_of_a_service_by_flags_are_named) {
 
 TEST(CommandLine, a_cluster_has_to_be_named) {
   expect_usage_error({"start", "kubernetes"}, {"--kubernetes-cluster is required"});
-  expect_usage_error({"start", "kubernetes/v2"}, {"--name-selector is missing"});
-  expect_usage_error({"start", "kubernetes/v2", "--label-selector", "env=prod"},
-                     {"--label-selector", "--name-selector"});
+  expect_usage_error({"start", "kubernetes/v2"},
+                     {"--name-selector or --label-selector is missing"});
 }
 
 TEST(CommandLine, a_slip_gets_the_nearest_name) {
@@ -305,33 +304,20 @@ TEST(CommandLine, a_value_behind_a_misspelt_flag_is_not_repeated) {
 }
 
 TEST(CommandLine, tbots_flags_without_effect_get_one_warning_each) {
-  for (const char* flag :
-       {"--token", "--join-method", "--join-uri", "--ca-pin", "--certificate-ttl",
-        "--renewal-interval", "--diag-addr", "--pid-file", "--auth-server", "--registration-secret",
-        "--registration-secret-path", "--static-key-path"}) {
+  for (const char* flag : {"--diag-addr", "--pid-file"}) {
     const Command command = parse({"start", "-c", "x", flag, "hunter2"});
     ASSERT_EQ(command.warnings.size(), 1u) << flag;
     const std::string text = command.warnings[0].text();
     EXPECT_EQ(text.rfind(std::string(flag) + " has no effect", 0), 0u) << text;
     EXPECT_EQ(text.find("hunter2"), std::string::npos);
   }
-  for (const char* flag : {"--oneshot", "--fips", "--scoped"}) {
+  for (const char* flag : {"--fips", "--scoped"}) {
     const Command command = parse({"start", "-c", "x", flag});
     ASSERT_EQ(command.warnings.size(), 1u) << flag;
     EXPECT_EQ(command.warnings[0].text().rfind(flag, 0), 0u);
   }
   EXPECT_TRUE(parse({"start", "-c", "x", "--disable-exec-plugin"}).warnings.empty())
       << "kubelane's kubeconfig never has one";
-}
-
-TEST(CommandLine, tbots_variables_without_effect_get_one_warning_each) {
-  for (const char* variable :
-       {"TELEPORT_BOT_TOKEN", "TELEPORT_AUTH_SERVER", "TBOT_REGISTRATION_SECRET"}) {
-    const Command command = parse({"start", "-c", "x"}, {{variable, "hunter2"}});
-    ASSERT_EQ(command.warnings.size(), 1u) << variable;
-    EXPECT_EQ(command.warnings[0].text().rfind(variable, 0), 0u);
-    EXPECT_EQ(command.warnings[0].text().find("hunter2"), std::string::npos);
-  }
 }
 
 TEST(Resolve, says_why_a_file_cannot_be_read) {

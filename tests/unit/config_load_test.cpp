@@ -266,8 +266,9 @@ TEST(LoadConfig, every_field_for_tbot_alone_gives_one_warning_that_names_it) {
            {"join_uri", "tbot+proxy+token://hunter2@teleport.example.com"},
            {"scoped", "true"},
            {"pid_file", "/run/tbot.pid"}}) {
-    expect_warning("version: v2\n" + field + ": " + value + "\n", "2:1", field);
-    EXPECT_EQ(load(field + ": " + value + "\n").warnings[0].text().find("hunter2"),
+    const std::string rest = "\n" + v1 + "    credentials: /c\n";
+    expect_warning("version: v2\n" + field + ": " + value + rest, "2:1", field);
+    EXPECT_EQ(load(field + ": " + value + rest).warnings[0].text().find("hunter2"),
               std::string::npos);
   }
 }
@@ -275,13 +276,14 @@ TEST(LoadConfig, every_field_for_tbot_alone_gives_one_warning_that_names_it) {
 TEST(LoadConfig, every_field_of_a_service_for_tbot_alone_gives_one_warning_that_names_it) {
   for (const auto& [field, value] : std::vector<std::pair<std::string, std::string>>{
            {"credential_ttl", "30m"}, {"renewal_interval", "10m"}, {"roles", "[editor]"}})
-    expect_warning(v1 + "    " + field + ": " + value + "\n", "4:5", field);
+    expect_warning(v1 + "    " + field + ": " + value + "\n    credentials: /c\n", "4:5", field);
   for (const auto& [field, value] :
        std::vector<std::pair<std::string, std::string>>{{"credential_ttl", "30m"},
                                                         {"renewal_interval", "10m"},
                                                         {"relay_server", "relay.example.com:443"}})
-    expect_warning(v2 + "    selectors: [{name: a}]\n    " + field + ": " + value + "\n", "4:5",
-                   field);
+    expect_warning(
+        v2 + "    selectors: [{name: a}]\n    " + field + ": " + value + "\n    credentials: /c\n",
+        "4:5", field);
   EXPECT_TRUE(load(v1 + "    disable_exec_plugin: false\n").warnings.empty())
       << "kubelane's kubeconfig never has one";
 }
@@ -407,8 +409,8 @@ TEST(LoadConfig, bad_values_in_services_are_told_with_what_would_be_good) {
   expect_errors(v2 + "    selectors: []\n",
                 {"k.yaml:3:16: selectors must be a list with at least"});
   expect_errors(v2 + "    selectors: [{default_namespace: x}]\n",
-                {"k.yaml:3:17: a selector needs a name"});
-  expect_errors(v2 + "    selectors: [{labels: {env: prod}}]\n",
+                {"k.yaml:3:17: a selector needs a name or labels"});
+  expect_errors(v2 + "    selectors: [{labels: {env: prod}}]\n    credentials: /c\n",
                 {"k.yaml:3:18: selecting by labels needs the list of clusters from Teleport"});
   expect_errors(v1 + "    name: my service\n",
                 {"k.yaml:4:11: name: \"my service\" may hold only letters, digits, - _ and +"});
@@ -452,7 +454,7 @@ TEST(LoadConfig, context_names_have_two_variables_and_must_differ) {
   good(one + "fixed\n");
   good(two + "\"{{.KubeName}}\"\n");
   expect_errors(two + "\"{{.ClusterName}}\"\n",
-                {"k.yaml:4:28: context_name_template: without {{.KubeName}} all 2 clusters would "
+                {"k.yaml:4:28: context_name_template: without {{.KubeName}} all clusters would "
                  "get the same name"});
 }
 
@@ -500,7 +502,6 @@ TEST(LoadConfig, all_problems_are_told_at_once_in_the_order_of_the_file) {
   expect_errors(yaml,
                 {"k.yaml:1:1: ", "k.yaml:2:9: ", "k.yaml:5:5: ", "k.yaml:6:18: ", "k.yaml:7:11: ",
                  "k.yaml:9:17: ", "k.yaml:9:18: ", "k.yaml:10:5: ", "k.yaml:11:10: "});
-  EXPECT_EQ(load(yaml).warnings.size(), 1u);
 }
 
 TEST(LoadConfig, thousands_of_problems_are_cut) {

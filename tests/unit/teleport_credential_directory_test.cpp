@@ -64,15 +64,12 @@ class CredentialDirectoryTest : public testing::Test {
   }
 
   void start(milliseconds poll_interval = hours(1)) {
-    watched_ = std::make_unique<CredentialDirectory>(
-        io_, path_, poll_interval,
-        CredentialDirectory::Callbacks{
-            [this](const tls::IdentityPtr& identity, std::string text) {
-              published_.push_back(identity->fingerprint);
-              kubeconfig_ = std::move(text);
-            },
-            [this](std::string problem) { problems_.push_back(std::move(problem)); }});
-    watched_->start();
+    watched_ = std::make_unique<CredentialDirectory>(io_, path_, poll_interval);
+    watched_->start({[this](const tls::IdentityPtr& identity, std::string text) {
+                       published_.push_back(identity->fingerprint);
+                       kubeconfig_ = std::move(text);
+                     },
+                     [this](std::string problem) { problems_.push_back(std::move(problem)); }});
   }
   template <class Predicate>
   bool until(Predicate predicate) {

@@ -1,0 +1,126 @@
+#include "proxy/teleport/auth_error.hpp"
+
+namespace kubelane::teleport {
+namespace {
+
+using Kind = AuthError::Kind;
+
+bool holds(const std::string& text, std::string_view part) {
+  return text.find(part) != std::string::npos;
+}
+
+// What a refusal means beyond its code.
+Kind refusal(const std::string& message) {
+  if (holds(message, "generation mismatch")) return Kind::generation_mismatch;
+  if (holds(message, "lock targeting") || holds(message, "is locked") ||
+      holds(message, "lock is in force"))
+    return Kind::locked;
+  return Kind::denied;
+}
+
+Kind kind_of(const GrpcStatus& status) {
+  switch (status.code) {
+    case GrpcCode::permission_denied:
+    case GrpcCode::unauthenticated:
+      return refusal(status.message);
+    case GrpcCode::not_found:
+      return Kind::not_found;
+    case GrpcCode::resource_exhausted:
+      return Kind::busy;
+    case GrpcCode::failed_precondition:
+    case GrpcCode::aborted:
+      return Kind::conflict;
+    case GrpcCode::unimplemented:
+      return Kind::unimplemented;
+    case GrpcCode::invalid_argument:
+      return Kind::invalid;
+    case GrpcCode::unavailable:
+    case GrpcCode::deadline_exceeded:
+    case GrpcCode::cancelled:
+      return Kind::unreachable;
+    case GrpcCode::unknown:
+      // Teleport 16 about key fields that it does not know (control-plane spec 4.1).
+      if (holds(status.message, "ssh: no key found")) return Kind::invalid;
+      if (refusal(status.message) != Kind::denied) return refusal(status.message);
+      return Kind::other;
+    default:
+      return Kind::other;
+  }
+}
+
+}  // namespace
+
+AuthError to_auth_error(const GrpcStatus& status, const std::string& what) {
+  AuthError error;
+  error.kind = status.refused_by_tls ? Kind::certificate_refused : kind_of(status);
+  error.outcome_unknown = status.outcome_unknown;
+  error.message =
+      what + ": " +
+      (status.message.empty() ? "gRPC code " + std::to_string(static_cast<int>(status.code))
+                              : status.message);
+  return error;
+}
+
+AuthError to_auth_error(const HttpsAnswer& answer, const std::string& what) {
+  AuthError error;
+  if (answer.status == 0) {
+    error = to_auth_error(answer.failure);
+    error.message = what + ": " + error.message;
+    error.outcome_unknown = answer.request_sent;
+    return error;
+  }
+  const std::string message = trace_message(answer.body);
+  error.message = what + ": HTTP status " + std::to_string(answer.status) +
+                  (message.empty() ? std::string() : ": " + message);
+  switch (answer.status) {
+    case 400:
+      error.kind = refusal(message) == Kind::denied ? Kind::invalid : refusal(message);
+      break;
+    case 401:
+    case 403:
+      error.kind = refusal(message);
+      break;
+    case 404:
+      // Of a token that is not there Teleport speaks; else it is the path that is not there.
+      error.kind = holds(message, "token") ? Kind::not_found : Kind::unimplemented;
+      break;
+    case 405:
+    case 501:
+      error.kind = Kind::unimplemented;
+      break;
+    case 412:
+      error.kind = Kind::conflict;
+      break;
+    case 429:
+      error.kind = Kind::busy;
+      break;
+    default:
+      error.kind = answer.status >= 500 ? Kind::unreachable : Kind::other;
+      error.outcome_unknown = answer.status >= 500;
+      break;
+  }
+  return error;
+}
+
+AuthError to_auth_error(const Failure& failure) {
+  AuthError error;
+  error.message = failure.message;
+  switch (failure.code) {
+    case Code::tls_untrusted:
+      error.kind = Kind::untrusted;
+      break;
+    case Code::tls_peer:
+      error.kind = Kind::certificate_refused;
+      break;
+    case Code::config:
+    case Code::internal:
+      error.kind = Kind::other;
+      break;
+    default:
+      error.kind = Kind::unreachable;
+      break;
+  }
+  return error;
+}
+
+}  // namespace kubelane::teleport

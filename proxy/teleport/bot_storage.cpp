@@ -1,0 +1,267 @@
+#include "proxy/teleport/bot_storage.hpp"
+
+#include <cerrno>
+#include <charconv>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include <fcntl.h>
+#include <openssl/sha.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+
+#include "tls/key.hpp"
+#include "tls/public_key.hpp"
+#include "tls/socket.hpp"
+
+namespace kubelane::teleport {
+namespace {
+
+constexpr std::size_t most_file_bytes = 1UL << 20;
+// Holds all files of one generation while they are being replaced: together they are consistent,
+// one by one they are not.
+constexpr const char* journal_file = "kubelane-journal";
+constexpr const char* renewing_file = "kubelane-renewing";
+
+std::string sys_text(int error) { return std::generic_category().message(error); }
+
+// A file's name and content. Keys among them are wiped at the end.
+struct Artifacts {
+  std::vector<std::pair<std::string, std::string>> files;
+
+  Artifacts() = default;
+  Artifacts(Artifacts&&) = default;
+  Artifacts& operator=(Artifacts&&) = default;
+  Artifacts(const Artifacts&) = delete;
+  Artifacts& operator=(const Artifacts&) = delete;
+  ~Artifacts() {
+    for (auto& [name, text] : files) tls::wipe(text);
+  }
+  const std::string& at(std::string_view name) const {
+    static const std::string none;
+    for (const auto& [file, text] : files)
+      if (file == name) return text;
+    return none;
+  }
+};
+
+std::string joined(const std::vector<std::string>& parts) {
+  std::string out;
+  for (const std::string& part : parts) out += (out.empty() ? "" : "$") + part;
+  return out;
+}
+
+std::vector<std::string> split(const std::string& text) {
+  std::vector<std::string> parts;
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t end = std::min(text.find('$', at), text.size());
+    if (end > at) parts.push_back(text.substr(at, end - at));
+    at = end + 1;
+  }
+  return parts;
+}
+
+Artifacts artifacts_of(const BotIdentity& identity, const std::string& hash) {
+  Artifacts out;
+  out.files.emplace_back("tlscert", identity.issued.certificate);
+  out.files.emplace_back("key-cert.pub", identity.issued.ssh_certificate);
+  out.files.emplace_back("key", tls::stored_key_pem(identity.key.get()));
+  out.files.emplace_back("key.pub", tls::ssh_public_line(identity.key.get()));
+  out.files.emplace_back("tlscacerts", joined(identity.issued.cas));
+  out.files.emplace_back("sshcacerts", joined(identity.issued.ssh_cas));
+  out.files.emplace_back("tokenhash", hash);
+  return out;
+}
+
+// Null when the artifacts are no whole identity.
+BotIdentityPtr identity_of(const Artifacts& artifacts) {
+  Outcome<tls::KeyPtr> key = tls::parse_key(artifacts.at("key"));
+  if (!key) return nullptr;
+  IssuedCerts issued;
+  issued.certificate = artifacts.at("tlscert");
+  issued.ssh_certificate = artifacts.at("key-cert.pub");
+  issued.cas = split(artifacts.at("tlscacerts"));
+  issued.ssh_cas = split(artifacts.at("sshcacerts"));
+  // An expired one is of no use, and is none.
+  Outcome<BotIdentityPtr> identity =
+      make_bot_identity(std::shared_ptr<EVP_PKEY>(std::move(*key)), std::move(issued), "", "");
+  return identity ? std::move(*identity) : nullptr;
+}
+
+// name SP length LF bytes, one after the other.
+std::string to_journal(const Artifacts& artifacts) {
+  std::string out;
+  for (const auto& [name, text] : artifacts.files)
+    out.append(name).append(" ").append(std::to_string(text.size())).append("\n").append(text);
+  return out;
+}
+
+bool from_journal(std::string_view text, Artifacts& out) {
+  while (!text.empty()) {
+    const std::size_t space = text.find(' ');
+    const std::size_t line = text.find('\n');
+    if (space == std::string_view::npos || line == std::string_view::npos || space > line)
+      return false;
+    std::size_t length = 0;
+    const auto [end, error] = std::from_chars(text.data() + space + 1, text.data() + line, length);
+    if (error != std::errc() || end != text.data() + line || length > text.size() - line - 1)
+      return false;
+    out.files.emplace_back(text.substr(0, space), text.substr(line + 1, length));
+    text.remove_prefix(line + 1 + length);
+  }
+  return !out.files.empty();
+}
+
+class MemoryStorage final : public BotStorage {
+ public:
+  bool durable() const noexcept override { return false; }
+  Outcome<StoredBot> load() override { return StoredBot{}; }
+  Outcome<void> begin_renewal(const BotIdentity&) override { return boost::system::in_place_value; }
+  void end_renewal() override {}
+  Outcome<void> save(const BotIdentity&, const std::string&) override {
+    return boost::system::in_place_value;
+  }
+};
+
+class DirectoryStorage final : public BotStorage {
+ public:
+  DirectoryStorage(std::string path, tls::UniqueFd directory, tls::UniqueFd lock)
+      : path_(std::move(path)), directory_(std::move(directory)), lock_(std::move(lock)) {}
+
+  bool durable() const noexcept override { return true; }
+
+  Outcome<StoredBot> load() override {
+    StoredBot stored;
+    Artifacts artifacts;
+    std::string journal;
+    if (Outcome<void> read = read_file(journal_file, journal); !read) return read.error();
+    if (!journal.empty() && from_journal(journal, artifacts))
+      stored.identity = identity_of(artifacts);
+    tls::wipe(journal);
+    if (!stored.identity) {
+      artifacts = Artifacts();
+      for (const char* name :
+           {"tlscert", "key-cert.pub", "key", "tlscacerts", "sshcacerts", "tokenhash"}) {
+        std::string text;
+        if (Outcome<void> read = read_file(name, text); !read) return read.error();
+        artifacts.files.emplace_back(name, std::move(text));
+      }
+      stored.identity = identity_of(artifacts);
+    }
+    stored.token_hash = artifacts.at("tokenhash");
+    std::string renewing;
+    if (Outcome<void> read = read_file(renewing_file, renewing); !read) return read.error();
+    stored.renewal_pending = stored.identity && renewing == stored.identity->subject.serial;
+    return stored;
+  }
+
+  Outcome<void> begin_renewal(const BotIdentity& current) override {
+    if (Outcome<void> proved = write_file(".write-test", ""); !proved) return proved;
+    return write_file(renewing_file, current.subject.serial);
+  }
+
+  void end_renewal() override { ::unlinkat(directory_.get(), renewing_file, 0); }
+
+  Outcome<void> save(const BotIdentity& identity, const std::string& hash) override {
+    const Artifacts artifacts = artifacts_of(identity, hash);
+    if (artifacts.at("key").empty()) return failed("the key cannot be encoded");
+    std::string journal = to_journal(artifacts);
+    Outcome<void> written = write_file(journal_file, journal);
+    tls::wipe(journal);
+    if (!written) return written;
+    // From here on the new identity cannot be lost.
+    for (const auto& [name, text] : artifacts.files)
+      if (Outcome<void> replaced = write_file(name, text); !replaced) return replaced;
+    ::unlinkat(directory_.get(), journal_file, 0);
+    end_renewal();
+    ::fsync(directory_.get());
+    return boost::system::in_place_value;
+  }
+
+ private:
+  Failure failed(const std::string& why) const {
+    return {Code::io, "the bot's storage " + path_ + ": " + why};
+  }
+
+  Outcome<void> read_file(const std::string& name, std::string& text) const {
+    const tls::UniqueFd fd(
+        ::openat(directory_.get(), name.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+    if (!fd && errno == ENOENT) return boost::system::in_place_value;
+    struct stat status {};
+    if (!fd || ::fstat(fd.get(), &status) != 0)
+      return failed("cannot read " + name + ": " + sys_text(errno) +
+                    "; it must belong to this user");
+    if (!S_ISREG(status.st_mode) || status.st_size > static_cast<off_t>(most_file_bytes))
+      return failed(name + " is not a regular file, or larger than 1 MiB");
+    text.resize(static_cast<std::size_t>(status.st_size));
+    std::size_t total = 0;
+    while (total < text.size()) {
+      const ssize_t got = ::read(fd.get(), text.data() + total, text.size() - total);
+      if (got < 0 && errno == EINTR) continue;
+      if (got <= 0) break;
+      total += static_cast<std::size_t>(got);
+    }
+    text.resize(total);
+    return boost::system::in_place_value;
+  }
+
+  // 0600, durable, replaced as a whole.
+  Outcome<void> write_file(const std::string& name, const std::string& text) const {
+    const std::string temporary = ".kubelane-new";
+    ::unlinkat(directory_.get(), temporary.c_str(), 0);
+    tls::UniqueFd fd(::openat(directory_.get(), temporary.c_str(),
+                              O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
+    int error = fd ? 0 : errno;
+    for (std::size_t at = 0; error == 0 && at < text.size();) {
+      const ssize_t written = ::write(fd.get(), text.data() + at, text.size() - at);
+      if (written < 0 && errno != EINTR) error = errno;
+      if (written > 0) at += static_cast<std::size_t>(written);
+    }
+    if (error == 0 && ::fsync(fd.get()) != 0) error = errno;
+    if (error == 0 &&
+        ::renameat(directory_.get(), temporary.c_str(), directory_.get(), name.c_str()) != 0)
+      error = errno;
+    if (error == 0 && ::fsync(directory_.get()) != 0) error = errno;
+    if (error == 0) return boost::system::in_place_value;
+    ::unlinkat(directory_.get(), temporary.c_str(), 0);
+    return failed(
+        "cannot write " + name + ": " + sys_text(error) +
+        (error == ENOSPC ? "; free some space" : "; make the directory writable for this user"));
+  }
+
+  std::string path_;
+  tls::UniqueFd directory_;
+  tls::UniqueFd lock_;
+};
+
+}  // namespace
+
+std::string token_hash(const std::string& token) {
+  unsigned char digest[SHA256_DIGEST_LENGTH];
+  SHA256(reinterpret_cast<const unsigned char*>(token.data()), token.size(), digest);
+  return tls::hex(digest, sizeof digest);
+}
+
+std::unique_ptr<BotStorage> make_memory_storage() { return std::make_unique<MemoryStorage>(); }
+
+Outcome<std::unique_ptr<BotStorage>> open_directory_storage(const std::string& path) {
+  const auto failed = [&](const std::string& why) {
+    return Failure{Code::io, "the bot's storage " + path + ": " + why};
+  };
+  if (::mkdir(path.c_str(), 0700) != 0 && errno != EEXIST)
+    return failed("cannot make the directory: " + sys_text(errno));
+  tls::UniqueFd directory(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!directory) return failed("cannot open the directory: " + sys_text(errno));
+  tls::UniqueFd lock(
+      ::openat(directory.get(), "lock", O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));
+  if (!lock) return failed("cannot open its lock: " + sys_text(errno));
+  if (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0)
+    return failed(
+        "another process (tbot, or another kubelane) is using it; two that renew one identity lock "
+        "the bot out of Teleport: stop the other one, or give each its own directory and token");
+  return std::unique_ptr<BotStorage>(
+      std::make_unique<DirectoryStorage>(path, std::move(directory), std::move(lock)));
+}
+
+}  // namespace kubelane::teleport

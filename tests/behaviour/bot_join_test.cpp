@@ -1,0 +1,187 @@
+// kubelane joins Teleport by itself, without tbot: by method, by version of Teleport, by way.
+#include <csignal>
+#include <string>
+
+#include "tests/support/bot_fixture.hpp"
+
+namespace {
+
+using support::eventually;
+using support::Response;
+
+class BotJoin : public support::BotFixture {};
+
+TEST_F(BotJoin, a_pod_joins_by_its_service_account_and_serves) {
+  ASSERT_NO_FATAL_FAILURE(start_bot());
+  EXPECT_EQ(get("/bytes/10").status, 200);
+  EXPECT_EQ(get("/whoami").body.find("ci") == std::string::npos, false);
+  const lab::AuthCalls calls = auth().calls();
+  ASSERT_NE(calls.last("HostCredentials"), nullptr);
+  EXPECT_EQ(calls.last("HostCredentials")->token, "join-by-pod");
+  EXPECT_EQ(calls.joins(), 1u);
+}
+
+TEST_F(BotJoin, the_service_accounts_token_is_read_again_for_every_join) {
+  lifetimes = "credential_ttl: 20s\nrenewal_interval: 1s\nleeway: 0s\n";
+  ASSERT_NO_FATAL_FAILURE(start_bot());
+  const auto last_token = [&] {
+    const lab::AuthCalls calls = auth().calls();
+    const lab::AuthCall* call = calls.last("RegisterUsingToken");
+    return call == nullptr ? std::string() : call->message;
+  };
+  ASSERT_TRUE(eventually([&] { return !last_token().empty(); }));
+  const std::string before = last_token();
+  project_service_account();
+  std::ifstream file(service_account_path());
+  std::string fresh;
+  std::getline(file, fresh);
+  EXPECT_EQ(before.find(fresh), std::string::npos);
+  EXPECT_TRUE(eventually([&] { return last_token().find(fresh) != std::string::npos; }));
+}
+
+TEST_F(BotJoin, a_secret_token_is_good_for_one_join) {
+  method = "token";
+  join_token = "s3cr3t-for-one-join";
+  ASSERT_NO_FATAL_FAILURE(start_bot());
+  EXPECT_EQ(get("/bytes/10").status, 200);
+  EXPECT_TRUE(logged("\"renewable\":\"true\""));
+  EXPECT_EQ(stop_kubelane(), 0);
+  for (const std::string& line : kubelane().error_lines())
+    EXPECT_EQ(line.find(join_token), std::string::npos) << line;
+
+  start_kubelane(bot_config());  // its storage was memory
+  ASSERT_TRUE(logged("the bot has stopped renewing"));
+  const auto line = kubelane().wait_for_line("the bot has stopped renewing");
+  EXPECT_NE(line->find("make a new one"), std::string::npos) << *line;
+  EXPECT_EQ(line->find(join_token), std::string::npos) << *line;
+  EXPECT_TRUE(kubelane().running());
+
+  // A new token, and word of it.
+  std::string config = bot_config();
+  const std::size_t joins = auth().calls().joins();
+  join_token = (directory() / "token-file").string();
+  EXPECT_EQ(stop_kubelane(), 0);
+  std::ofstream(join_token) << "s3cr3t-for-one-join\n";
+  start_kubelane(bot_config());
+  ASSERT_TRUE(logged("the bot has stopped renewing"));
+  std::ofstream(join_token) << "another-secret\n";
+  const std::string path = join_token;
+  join_token = "another-secret";
+  put_token();
+  kubelane().signal(SIGHUP);
+  ASSERT_NO_FATAL_FAILURE(wait_ready());
+  EXPECT_EQ(get("/bytes/10").status, 200);
+  EXPECT_EQ(auth().calls().joins(), joins + 1);
+}
+
+class BotVersions : public BotJoin,
+                    public testing::WithParamInterface<std::tuple<const char*, const char*>> {};
+
+TEST_P(BotVersions, every_version_of_teleport_serves_both_kinds_of_service) {
+  auth_options.server_version = std::get<0>(GetParam());
+  service_type = std::get<1>(GetParam());
+  if (service_type == "kubernetes/v2") {
+    add_cluster("demo");
+    add_cluster("other");
+    selectors = "[{name: demo}, {name: other}]";
+  }
+  ASSERT_NO_FATAL_FAILURE(start_bot());
+  EXPECT_EQ(get("/bytes/10").status, 200);
+  if (service_type == "kubernetes/v2") {
+    EXPECT_EQ(get("/bytes/10", "other").status, 200);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Teleport, BotVersions,
+                         testing::Combine(testing::Values("16.4.2", "17.1.0", "17.5.1", "18.5.0"),
+                                          testing::Values("kubernetes", "kubernetes/v2")));
+
+// A CI system's token stands in a variable.
+class BotIdToken : public BotJoin, public testing::WithParamInterface<const char*> {};
+
+TEST_P(BotIdToken, a_job_joins_by_the_token_of_its_ci_system) {
+  const lab::JwtIssuer ci("https://ci.example.com");
+  method = GetParam();
+  start_teleport();
+  lab::JoinToken token;
+  token.name = join_token;
+  token.method = method;
+  token.bot = "ci";
+  token.id_token.jwks = ci.jwks();
+  token.id_token.issuer = "https://ci.example.com";
+  token.id_token.audience = "lab";
+  token.id_token.allow = {{}};
+  auth().service().put_token(token);
+  const std::map<std::string, std::string> variables = {
+      {"gitlab", "TBOT_GITLAB_JWT"},
+      {"circleci", "CIRCLE_OIDC_TOKEN"},
+      {"bitbucket", "BITBUCKET_STEP_OIDC_TOKEN"},
+      {"spacelift", "SPACELIFT_OIDC_TOKEN"},
+      {"terraform_cloud", "TFC_WORKLOAD_IDENTITY_TOKEN"}};
+  environment[variables.at(method)] = ci.issue({{"sub", "job"}}, "lab");
+  start_kubelane(bot_config());
+  ASSERT_NO_FATAL_FAILURE(wait_ready());
+  EXPECT_EQ(get("/bytes/10").status, 200);
+}
+
+INSTANTIATE_TEST_SUITE_P(Methods, BotIdToken,
+                         testing::Values("gitlab", "circleci", "bitbucket", "spacelift",
+                                         "terraform_cloud"));
+
+TEST_F(BotJoin, the_auth_server_is_known_by_its_pin) {
+  start_teleport();
+  std::string config = bot_config();
+  const std::string proxy_line = "proxy_server: " + proxy().address();
+  config.replace(config.find(proxy_line), proxy_line.size(), "auth_server: " + auth().address());
+  const auto with_pin = [&](const std::string& pin) {
+    std::string text = config;
+    return text.replace(text.find("onboarding:\n"), 12, "onboarding:\n  ca_pins: [" + pin + "]\n");
+  };
+  start_kubelane(with_pin("sha256:" + std::string(64, '0')));
+  ASSERT_TRUE(logged("another host CA"));
+  EXPECT_EQ(auth().calls().joins(), 0u);
+  EXPECT_EQ(stop_kubelane(), 0);
+  start_kubelane(with_pin(auth().ca_pin()));
+  EXPECT_TRUE(logged("the bot has joined"));
+}
+
+// The joins of before are switched off, as an administrator of Teleport 18 may and 20 will.
+TEST_F(BotJoin, where_the_web_api_takes_no_joins_the_newer_way_is_taken) {
+  for (const std::string by : {"kubernetes", "token"}) {
+    method = by;
+    join_token = "join-by-" + by;
+    if (by == "kubernetes") start_teleport();
+    put_token();
+    auth().set_legacy_joins(false);
+    start_kubelane(bot_config());
+    ASSERT_NO_FATAL_FAILURE(wait_ready());
+    EXPECT_EQ(get("/bytes/10").status, 200);
+    ASSERT_NE(auth().calls().last("Join"), nullptr);
+    EXPECT_EQ(auth().calls().last("Join")->token, join_token);
+    EXPECT_EQ(stop_kubelane(), 0);
+  }
+}
+
+TEST_F(BotJoin, once_means_once) {
+  more_yaml = "oneshot: true\n";
+  start_teleport();
+  start_kubelane(bot_config());
+  const auto status = kubelane().wait_exit();
+  ASSERT_TRUE(status);
+  EXPECT_EQ(*status, 0);
+  EXPECT_TRUE(std::filesystem::exists(destination_path() / "kubeconfig.yaml"));
+}
+
+TEST_F(BotJoin, administrators_see_it_among_their_bots) {
+  ASSERT_NO_FATAL_FAILURE(start_bot());
+  ASSERT_TRUE(auth().wait_for(
+      [](const lab::AuthCalls& calls) { return calls.count_answered("SubmitHeartbeat") > 0; }));
+  const auto instances = auth().service().instances();
+  ASSERT_EQ(instances.size(), 1u);
+  ASSERT_EQ(instances[0].heartbeats.size(), 1u);
+  EXPECT_TRUE(instances[0].heartbeats[0].is_startup);
+  EXPECT_EQ(instances[0].heartbeats[0].join_method, "kubernetes");
+  EXPECT_EQ(instances[0].heartbeats[0].version.rfind("0.", 0), 0u);
+}
+
+}  // namespace
