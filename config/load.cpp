@@ -14,6 +14,7 @@
 #include "config/onboarding.hpp"
 #include "config/settings.hpp"
 #include "config/suggest.hpp"
+#include "config/text.hpp"
 #include "config/values.hpp"
 #include "config/yaml_reader.hpp"
 
@@ -22,8 +23,7 @@ namespace {
 
 constexpr int max_nesting = 64;
 constexpr std::size_t max_values = 100'000;  // with aliases followed
-constexpr std::size_t max_message_bytes = 1000;
-constexpr std::size_t max_problems = 100;  // to print
+constexpr std::size_t max_problems = 100;    // to print
 
 // tbot's service types that kubelane leaves to tbot.
 const Names foreign_types = {"identity",

@@ -3,20 +3,10 @@
 #include <algorithm>
 #include <set>
 
+#include "config/text.hpp"
 #include "config/values.hpp"
 
 namespace kubelane {
-namespace {
-
-constexpr std::size_t max_message_bytes = 1000;
-
-}  // namespace
-
-bool has_control_character(const std::string& text) {
-  return std::any_of(text.begin(), text.end(),
-                     [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; });
-}
-
 Place YamlReader::place(const YAML::Mark& mark) {
   return mark.is_null() ? Place{} : Place{mark.line + 1, mark.column + 1, {}};
 }

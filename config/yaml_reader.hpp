@@ -64,7 +64,7 @@ class YamlReader {
   Place key_;  // of the value that is being read
 };
 
-constexpr std::size_t max_value_bytes = 4096;  // of one field
-bool has_control_character(const std::string& text);
+constexpr std::size_t max_value_bytes = 4096;    // of one field
+constexpr std::size_t max_message_bytes = 1000;  // of one problem
 
 }  // namespace kubelane

@@ -1,4 +1,4 @@
-// Base64 (RFC 4648): the standard alphabet with padding, and the URL alphabet without.
+// Base64 (RFC 4648): the standard alphabet with padding.
 #pragma once
 
 #include <optional>
@@ -8,7 +8,6 @@
 namespace kubelane::tls {
 
 std::string base64(std::string_view bytes);
-std::string base64_url(std::string_view bytes);  // without padding
 // Standard alphabet. Nothing when it is malformed; line breaks are malformed.
 std::optional<std::string> from_base64(std::string_view text);
 

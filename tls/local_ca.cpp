@@ -19,6 +19,7 @@
 #include "tls/openssl.hpp"
 #include "tls/pem.hpp"
 #include "tls/socket.hpp"
+#include "tls/whole_file.hpp"
 
 namespace kubelane::tls {
 namespace {
@@ -284,37 +285,19 @@ Outcome<std::string> read_file(const Storage& storage, const std::string& file, 
                           "kubelane-* files to make new ones");
   constexpr off_t most_bytes = 1 << 16;
   std::string text(static_cast<std::size_t>(std::min(status.st_size, most_bytes)), '\0');
-  const ssize_t got = ::read(fd.get(), text.data(), text.size());
-  if (got < 0) return storage.failed("cannot read " + file + ": " + sys_text(errno));
-  text.resize(static_cast<std::size_t>(got));
+  if (const int error = read_into(fd.get(), text); error != 0)
+    return storage.failed("cannot read " + file + ": " + sys_text(error));
   found = true;
   return text;
 }
 
-// Whole or not at all, also when the machine loses power. The caller holds the lock, so that the
-// temporary's name is free or left by a crash.
+// The caller holds the lock.
 Outcome<void> write_file(const Storage& storage, const std::string& file, const std::string& text) {
-  const int directory = storage.fd.get();
-  const std::string temporary = "." + file + ".new";
-  ::unlinkat(directory, temporary.c_str(), 0);
-  UniqueFd fd(::openat(directory, temporary.c_str(),
-                       O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
-  if (!fd)
-    return storage.failed("cannot write " + file + ": " + sys_text(errno) + not_writable_remedy);
-  const ssize_t written = ::write(fd.get(), text.data(), text.size());
-  int error = written == static_cast<ssize_t>(text.size()) ? 0 : written < 0 ? errno : ENOSPC;
-  if (error == 0 && ::fsync(fd.get()) != 0) error = errno;
-  fd.reset();
-  if (error == 0 && ::renameat(directory, temporary.c_str(), directory, file.c_str()) != 0)
-    error = errno;
-  if (error != 0) {
-    ::unlinkat(directory, temporary.c_str(), 0);
-    return storage.failed("cannot write " + file + ": " + sys_text(error));
-  }
-  // Some file systems cannot sync a directory; they order renames themselves.
-  if (::fsync(directory) != 0 && errno != EINVAL)
-    return storage.failed("cannot write " + file + ": " + sys_text(errno));
-  return {};
+  const int error = replace_file(storage.fd.get(), file, text);
+  if (error == 0) return {};
+  const bool full = error == ENOSPC || error == EDQUOT;
+  return storage.failed("cannot write " + file + ": " + sys_text(error) +
+                        (full ? "; free some space" : not_writable_remedy));
 }
 
 // What is there, checked; absent parts are empty. A key without a certificate is what a crash

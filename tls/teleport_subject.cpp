@@ -4,6 +4,8 @@
 #include <charconv>
 #include <ctime>
 
+#include "config/text.hpp"
+
 namespace kubelane::tls {
 namespace {
 
@@ -19,12 +21,6 @@ std::string to_text(const ASN1_STRING* value) {
   std::string text(reinterpret_cast<char*>(bytes), static_cast<std::size_t>(length));
   OPENSSL_free(bytes);
   return text;
-}
-
-bool has_control_character(std::string_view text) {
-  return std::any_of(text.begin(), text.end(), [](char c) {
-    return static_cast<unsigned char>(c) < 0x20 || static_cast<unsigned char>(c) == 0x7f;
-  });
 }
 
 std::chrono::system_clock::time_point to_time(const ASN1_TIME* time) {

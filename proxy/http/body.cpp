@@ -2,19 +2,14 @@
 
 #include <algorithm>
 
+#include "config/text.hpp"
+
 namespace kubelane::http {
 namespace {
 
 constexpr std::size_t max_extension_bytes = 256;
 constexpr std::size_t max_size_digits = 16;
 constexpr std::size_t max_trailer_bytes = 16UL * 1024;
-
-int hex_value(char c) noexcept {
-  if (c >= '0' && c <= '9') return c - '0';
-  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-  return -1;
-}
 
 }  // namespace
 

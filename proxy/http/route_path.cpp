@@ -2,6 +2,8 @@
 
 #include <cstdint>
 
+#include "config/text.hpp"
+
 namespace kubelane::http {
 namespace {
 
@@ -12,13 +14,6 @@ constexpr std::string_view base64_url =
 bool plain(char c) noexcept {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||
          c == '_' || c == '-' || c == ':';
-}
-
-int hex_value(char c) noexcept {
-  if (c >= '0' && c <= '9') return c - '0';
-  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-  return -1;
 }
 
 std::string encode_base64_url(std::string_view bytes) {

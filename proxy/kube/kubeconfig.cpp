@@ -9,14 +9,15 @@
 #include <acl/libacl.h>
 #include <fcntl.h>
 #include <grp.h>
-#include <openssl/evp.h>
 #include <openssl/rand.h>
 #include <pwd.h>
 #include <sys/acl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "tls/base64.hpp"
 #include "tls/socket.hpp"
+#include "tls/whole_file.hpp"
 
 namespace kubelane::kube {
 namespace {
@@ -29,15 +30,6 @@ std::string sys_text(int error) { return std::generic_category().message(error);
 
 Failure destination_failure(const std::string& path, const std::string& what) {
   return {Code::io, "destination " + path + ": " + what};
-}
-
-std::string base64(std::string_view bytes) {
-  std::string text(4 * ((bytes.size() + 2) / 3) + 1, '\0');
-  const int length = EVP_EncodeBlock(reinterpret_cast<unsigned char*>(text.data()),
-                                     reinterpret_cast<const unsigned char*>(bytes.data()),
-                                     static_cast<int>(bytes.size()));
-  text.resize(static_cast<std::size_t>(length));
-  return text;
 }
 
 // A YAML scalar: plain where every YAML reader agrees that it is a string, else double-quoted.
@@ -217,9 +209,7 @@ UniqueFd open_current(int directory, const std::string& text, bool with_readers)
   const mode_t checked = with_readers ? 0737 : 0777;
   if ((status.st_mode & checked) != 0600) return UniqueFd();
   std::string content(text.size(), '\0');
-  if (::read(fd.get(), content.data(), content.size()) != static_cast<ssize_t>(content.size()) ||
-      content != text)
-    return UniqueFd();
+  if (tls::read_into(fd.get(), content) != 0 || content != text) return UniqueFd();
   return fd;
 }
 
@@ -236,16 +226,6 @@ std::string replaceable_by(int directory) {
   return {};
 }
 
-// Writes all of it and waits for the disk. 0, or errno.
-int write_durably(int fd, const std::string& text) {
-  for (std::size_t at = 0; at < text.size();) {
-    const ssize_t written = ::write(fd, text.data() + at, text.size() - at);
-    if (written < 0 && errno != EINTR) return errno;
-    if (written > 0) at += static_cast<std::size_t>(written);
-  }
-  return ::fsync(fd) == 0 ? 0 : errno;
-}
-
 }  // namespace
 
 std::string render(const Kubeconfig& kubeconfig) {
@@ -254,7 +234,7 @@ std::string render(const Kubeconfig& kubeconfig) {
   for (const KubeconfigCluster& cluster : kubeconfig.clusters) {
     out += "- name: " + scalar(cluster.context) + "\n  cluster:\n";
     if (!kubeconfig.ca_pem.empty())
-      out += "    certificate-authority-data: " + base64(kubeconfig.ca_pem) + "\n";
+      out += "    certificate-authority-data: " + tls::base64(kubeconfig.ca_pem) + "\n";
     out += "    server: " + scalar(cluster.server) + "\n";
   }
   out += "contexts:\n";
@@ -270,8 +250,9 @@ std::string render(const Kubeconfig& kubeconfig) {
   if (!kubeconfig.token.empty()) {
     out += "  user:\n    token: " + scalar(kubeconfig.token) + "\n";
   } else if (!kubeconfig.client_certificate_pem.empty()) {
-    out += "  user:\n    client-certificate-data: " + base64(kubeconfig.client_certificate_pem) +
-           "\n    client-key-data: " + base64(kubeconfig.client_key_pem) + "\n";
+    out +=
+        "  user:\n    client-certificate-data: " + tls::base64(kubeconfig.client_certificate_pem) +
+        "\n    client-key-data: " + tls::base64(kubeconfig.client_key_pem) + "\n";
   } else {
     out += "  user: {}\n";
   }
@@ -345,7 +326,7 @@ Outcome<WriteReport> write_kubeconfig(const Destination& destination, const std:
     ::unlinkat(directory, temporary.c_str(), 0);
     return not_granted();
   }
-  int error = write_durably(fd.get(), text);
+  int error = tls::write_durably(fd.get(), text);
   // Rename replaces a symbolic link in place of the file, never what it points to.
   if (error == 0 && ::renameat(directory, temporary.c_str(), directory, file_name) != 0)
     error = errno;

@@ -1,18 +1,9 @@
 #include "proxy/relay/upstream_pool.hpp"
 
-#include <ctime>
+#include "proxy/observe/utc.hpp"
 
 namespace kubelane::relay {
 namespace {
-
-std::string utc(std::chrono::system_clock::time_point at) {
-  const std::time_t seconds = std::chrono::system_clock::to_time_t(at);
-  std::tm parts{};
-  ::gmtime_r(&seconds, &parts);
-  char text[32];
-  const std::size_t length = std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts);
-  return {text, length};
-}
 
 bool same_way(const link::UpstreamSnapshot& left, const link::UpstreamSnapshot& right) {
   return left.identity == right.identity && left.target.host == right.target.host &&

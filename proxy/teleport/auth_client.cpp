@@ -6,6 +6,7 @@
 
 #include <sys/utsname.h>
 
+#include "config/text.hpp"
 #include "proxy/teleport/proto/auth.pb.h"
 #include "tls/context.hpp"
 #include "tls/public_key.hpp"
@@ -61,9 +62,7 @@ IssuedCerts issued(wire::Certs&& certs) {
 }
 
 bool printable(const std::string& text) {
-  return !text.empty() && text.size() <= 512 && std::none_of(text.begin(), text.end(), [](char c) {
-    return static_cast<unsigned char>(c) < 0x20 || c == 0x7f;
-  });
+  return !text.empty() && text.size() <= 512 && !has_control_character(text);
 }
 
 }  // namespace

@@ -102,6 +102,8 @@ AuthError to_auth_error(const HttpsAnswer& answer, const std::string& what) {
   return error;
 }
 
+AuthError other_error(std::string message) { return {Kind::other, std::move(message), false}; }
+
 AuthError to_auth_error(const Failure& failure) {
   AuthError error;
   error.message = failure.message;
@@ -121,6 +123,36 @@ AuthError to_auth_error(const Failure& failure) {
       break;
   }
   return error;
+}
+
+std::string remedy(AuthError::Kind kind, bool single_use) {
+  switch (kind) {
+    case Kind::generation_mismatch:
+      return "; somebody else renewed the same identity (another kubelane or tbot, a restored "
+             "backup), or the answer to a renewal was lost, and Teleport has locked the bot. "
+             "kubelane has stopped renewing: find the other one, remove the lock (`tctl get lock`, "
+             "`tctl rm lock/…`), make a new token (`tctl bots instances add <bot>`), put it into "
+             "onboarding.token, and send SIGHUP or restart";
+    case Kind::locked:
+      return "; Teleport has locked this bot or one of its roles: see `tctl get lock`, and remove "
+             "the lock if it is not meant to be. kubelane looks again every 5 minutes, or at "
+             "SIGHUP";
+    case Kind::denied:
+    case Kind::not_found:
+      return single_use ? "; a token of method `token` is good for one join and lives for a short "
+                          "time: make a new one (`tctl bots instances add <bot>`), put it into "
+                          "onboarding.token, and send SIGHUP or restart"
+                        : "; check the join token's rules (`tctl get tokens`) and the bot's roles";
+    case Kind::untrusted:
+      return "; its CA was rotated while kubelane could not reach it, or something between here "
+             "and there terminates TLS";
+    case Kind::certificate_refused:
+      return "; the bot's certificate is expired, or the cluster's user CA was rotated";
+    case Kind::busy:
+      return "; Teleport limits the rate of requests from here";
+    default:
+      return {};
+  }
 }
 
 }  // namespace kubelane::teleport

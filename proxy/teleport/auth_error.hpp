@@ -44,4 +44,11 @@ AuthError to_auth_error(const GrpcStatus& status, const std::string& what);
 AuthError to_auth_error(const HttpsAnswer& answer, const std::string& what);
 AuthError to_auth_error(const Failure& failure);  // of connecting
 
+// Of no other kind, and for sure not carried out.
+AuthError other_error(std::string message);
+
+// What an operator can do about it, to stand behind the message: "; …", or empty. `single_use`: it
+// was a join by a token that is good for one.
+std::string remedy(AuthError::Kind kind, bool single_use);
+
 }  // namespace kubelane::teleport

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstdlib>
-#include <ctime>
 
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/co_spawn.hpp>
@@ -12,6 +11,8 @@
 #include <unistd.h>
 
 #include "proxy/observe/log.hpp"
+#include "proxy/observe/utc.hpp"
+#include "proxy/teleport/bot_feed.hpp"
 #include "proxy/teleport/ca_pins.hpp"
 #include "proxy/teleport/id_token.hpp"
 #include "proxy/teleport/join_stream.hpp"
@@ -34,14 +35,11 @@ constexpr milliseconds first_back_off{1'000};
 constexpr milliseconds last_back_off{60'000};
 // While Teleport does not answer: how often a bare TLS connection looks whether it does again.
 constexpr milliseconds look_interval{2'000};
-constexpr milliseconds list_interval{6'000};  // a new cluster is usable within 10 s
 constexpr minutes locked_pause{5};
 constexpr seconds busy_pause{30};
 constexpr seconds rotation_settles{10};  // a rotation changes several CAs, one after the other
 constexpr milliseconds watch_pause{2'000};
 constexpr minutes heartbeat_interval{30};
-constexpr seconds reload_pause{10};
-constexpr std::size_t most_bound = 20'000;
 
 const BotIdentityPtr nobody;
 const std::string no_text;
@@ -52,103 +50,7 @@ const EnvironmentLookup environment =
   return std::string(value);
 };
 
-AuthError other(std::string message) { return {Kind::other, std::move(message), false}; }
-
-std::string utc(system_clock::time_point at) {
-  const std::time_t value = system_clock::to_time_t(at);
-  std::tm parts{};
-  ::gmtime_r(&value, &parts);
-  char text[32];
-  return {text, std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts)};
-}
-
-std::string remedy_of(Kind kind, bool single_use) {
-  switch (kind) {
-    case Kind::generation_mismatch:
-      return "; somebody else renewed the same identity (another kubelane or tbot, a restored "
-             "backup), or the answer to a renewal was lost, and Teleport has locked the bot. "
-             "kubelane has stopped renewing: find the other one, remove the lock (`tctl get lock`, "
-             "`tctl rm lock/…`), make a new token (`tctl bots instances add <bot>`), put it into "
-             "onboarding.token, and send SIGHUP or restart";
-    case Kind::locked:
-      return "; Teleport has locked this bot or one of its roles: see `tctl get lock`, and remove "
-             "the lock if it is not meant to be. kubelane looks again every 5 minutes, or at "
-             "SIGHUP";
-    case Kind::denied:
-    case Kind::not_found:
-      return single_use ? "; a token of method `token` is good for one join and lives for a short "
-                          "time: make a new one (`tctl bots instances add <bot>`), put it into "
-                          "onboarding.token, and send SIGHUP or restart"
-                        : "; check the join token's rules (`tctl get tokens`) and the bot's roles";
-    case Kind::untrusted:
-      return "; its CA was rotated while kubelane could not reach it, or something between here "
-             "and there terminates TLS";
-    case Kind::certificate_refused:
-      return "; the bot's certificate is expired, or the cluster's user CA was rotated";
-    case Kind::busy:
-      return "; Teleport limits the rate of requests from here";
-    default:
-      return {};
-  }
-}
-
 }  // namespace
-
-// ---------------------------------------------------------------- what services listen to
-
-class Bot::Feed final : public IdentityFeed {
- public:
-  Feed(Bot& bot, std::size_t service, std::string cluster)
-      : bot_(bot), key_(service, std::move(cluster)) {
-    bot_.feeds_[key_] = this;
-  }
-  ~Feed() override { bot_.feeds_.erase(key_); }
-
-  void start(Callbacks callbacks) override {
-    callbacks_ = std::move(callbacks);
-    if (identity_) callbacks_.on_identity(identity_, {});
-    if (!identity_) tell_problem();
-  }
-  // Refused certificates come in bursts, one per connection; and a new one may be refused, too.
-  void reload() override {
-    const Clock::time_point now = Clock::now();
-    if (reloaded_ != Clock::time_point{} && now - reloaded_ < reload_pause) return;
-    reloaded_ = now;
-    bot_.renew_now("the Teleport Proxy refused the certificate");
-  }
-  std::string noun() const override { return "the bot's credentials"; }
-  std::string remedy() const override {
-    return problem_.empty() && identity_ ? "see kubelane's log" : "";
-  }
-
-  void publish(tls::IdentityPtr identity) {
-    identity_ = std::move(identity);
-    problem_.clear();
-    if (callbacks_.on_identity) callbacks_.on_identity(identity_, {});
-  }
-  void set_problem(const std::string& problem) {
-    if (problem == problem_) return;
-    problem_ = problem;
-    if (!problem_.empty()) {
-      tell_problem();
-    } else if (identity_ && callbacks_.on_identity) {
-      callbacks_.on_identity(identity_, {});
-    }
-  }
-
- private:
-  void tell_problem() {
-    if (callbacks_.on_problem)
-      callbacks_.on_problem(problem_.empty() ? "the bot is joining Teleport" : problem_);
-  }
-
-  Bot& bot_;
-  std::pair<std::size_t, std::string> key_;
-  Callbacks callbacks_;
-  tls::IdentityPtr identity_;
-  std::string problem_;
-  Clock::time_point reloaded_{};
-};
 
 Bot::Bot(asio::io_context& io, const Config& config, std::unique_ptr<BotStorage> storage,
          Events events)
@@ -344,7 +246,7 @@ void Bot::failed(const AuthError& error) {
   }
   retry_at_ = Clock::now() + pause;
   back_off_ = std::min(back_off_ * 2, last_back_off);
-  const std::string problem = error.message + remedy_of(error.kind, single_use && joining);
+  const std::string problem = error.message + remedy(error.kind, single_use && joining);
   if (problem != problem_) {
     if (loud)
       log::error("the bot has stopped renewing", {{"cause", problem}});
@@ -449,7 +351,7 @@ asio::awaitable<AuthResult<void>> Bot::learn_cluster() {
 asio::awaitable<AuthResult<void>> Bot::learn_from_auth() {
   if (host_cas_.empty() && !config_.onboarding.ca_path.empty()) {
     Outcome<std::string> file = read_ca_file(config_.onboarding.ca_path);
-    if (!file) co_return other(file.error().message);
+    if (!file) co_return other_error(file.error().message);
     host_cas_ = std::move(*file);
   }
   const AuthAddress address = auth_address();
@@ -493,7 +395,7 @@ asio::awaitable<AuthResult<void>> Bot::learn_from_auth() {
 asio::awaitable<AuthResult<void>> Bot::renew_identity() {
   Outcome<std::string> token = read_token(config_.onboarding);
   if (!token && !(identity_valid() && identity_->subject.renewable))
-    co_return other(token.error().message);
+    co_return other_error(token.error().message);
   const std::string hash = token ? token_hash(*token) : identity_hash_;
   const bool renewing = identity_valid() && identity_->subject.renewable && hash == identity_hash_;
   if (!renewing && config_.onboarding.join_method == JoinMethod::token && hash == spent_hash_)
@@ -504,10 +406,10 @@ asio::awaitable<AuthResult<void>> Bot::renew_identity() {
     const AuthResult<void> connected = co_await connect();
     if (!connected) co_return connected;
     if (Outcome<void> ready = storage_->begin_renewal(*identity_); !ready)
-      co_return other(ready.error().message);
+      co_return other_error(ready.error().message);
   }
   std::shared_ptr<EVP_PKEY> key = new_key();
-  if (!key) co_return other("OpenSSL cannot make a key");
+  if (!key) co_return other_error("OpenSSL cannot make a key");
   const std::string by = renewing ? std::string() : *token;
   AuthResult<IssuedCerts> certs = co_await ask_for_identity(key, by);
   if (!certs && renewing && certs.error().outcome_unknown) {
@@ -531,7 +433,7 @@ asio::awaitable<AuthResult<void>> Bot::renew_identity() {
   Outcome<BotIdentityPtr> made =
       make_bot_identity(std::move(key), std::move(*certs), cluster_->cluster_name,
                         renewing ? identity_->subject.user : std::string());
-  if (!made) co_return other(made.error().message);
+  if (!made) co_return other_error(made.error().message);
   co_return adopt(std::move(*made), hash);
 }
 
@@ -572,7 +474,7 @@ asio::awaitable<AuthResult<IssuedCerts>> Bot::ask_for_identity(const std::shared
   request.key = key;
   request.expires = expires;
   Outcome<std::string> id_token = co_await fetch_id_token(config_.onboarding, environment);
-  if (!id_token) co_return other(id_token.error().message);
+  if (!id_token) co_return other_error(id_token.error().message);
   request.id_token = std::move(*id_token);
   co_return co_await join(request);
 }
@@ -585,8 +487,8 @@ asio::awaitable<AuthResult<IssuedCerts>> Bot::join_at_auth(const JoinRequest& re
   if (!client) co_return client.error();
   AuthResult<IssuedCerts> certs = co_await (*client)->register_token(request);
   if (!certs && certs.error().kind == Kind::unimplemented)
-    co_return other("this Auth Service (version " + cluster_->server_version +
-                    ") takes no joins from here; name the Proxy in proxy_server");
+    co_return other_error("this Auth Service (version " + cluster_->server_version +
+                          ") takes no joins from here; name the Proxy in proxy_server");
   co_return certs;
 }
 
@@ -637,7 +539,8 @@ asio::awaitable<AuthResult<void>> Bot::connect() {
     if (!first) co_return first.error();
     AuthResult<std::string> host_ca = co_await (*first)->host_ca();
     if (!host_ca) co_return host_ca.error();
-    if (tls::split_pem(*host_ca).certificates.empty()) co_return other("Auth sent no host CA");
+    if (tls::split_pem(*host_ca).certificates.empty())
+      co_return other_error("Auth sent no host CA");
     host_cas_ = std::move(*host_ca);
   }
   AuthResult<std::unique_ptr<AuthClient>> client =
@@ -688,155 +591,6 @@ asio::awaitable<void> Bot::send_heartbeat() {
   if (sent) sent_first_heartbeat_ = true;
   if (!sent) log::debug("no heartbeat", {{"cause", sent.error().message}});
   heartbeat_at_ = Clock::now() + heartbeat_interval;
-}
-
-// ---------------------------------------------------------------- identities that reach clusters
-
-milliseconds Bot::ttl(const Output& output) const {
-  return output.service->credential_ttl.count() > 0 ? output.service->credential_ttl
-                                                    : config_.credential_ttl;
-}
-
-milliseconds Bot::interval(const Output& output) const {
-  return output.service->renewal_interval.count() > 0 ? output.service->renewal_interval
-                                                      : config_.renewal_interval;
-}
-
-// Each cluster has its own certificate: in a `kubernetes` service, and where the Proxy cannot route
-// by the path.
-bool Bot::bound(const Output& output) const {
-  return output.service->type == Service::Type::kubernetes ||
-         !supports_path_routing(cluster_->server_version);
-}
-
-asio::awaitable<AuthResult<void>> Bot::renew_output(Output& output) {
-  CertsWish wish;
-  wish.username = identity_->subject.user;
-  wish.expires = system_clock::now() + ttl(output);
-  wish.teleport_cluster = cluster_->cluster_name;
-  wish.roles = output.service->roles;
-  if (wish.roles.empty()) {
-    AuthResult<std::vector<std::string>> roles =
-        co_await client_->impersonable_roles(identity_->subject.user);
-    if (!roles) co_return roles.error();
-    wish.roles = std::move(*roles);
-  }
-  output.roles = wish.roles;
-  if (wish.roles.empty())
-    co_return AuthError{Kind::denied,
-                        "the bot \"" + identity_->subject.user +
-                            "\" may take on no role: give it those that grant access to the "
-                            "clusters (`tctl bots update --add-roles=…`)",
-                        false};
-  std::shared_ptr<EVP_PKEY> key = new_key();
-  if (!key) co_return other("OpenSSL cannot make a key");
-  AuthResult<IssuedCerts> certs = co_await client_->user_certs(wish, key, auth_major_);
-  if (!certs) co_return certs.error();
-  Outcome<BotIdentityPtr> made =
-      make_bot_identity(key, std::move(*certs), cluster_->cluster_name, identity_->subject.user);
-  if (!made) co_return other(made.error().message);
-  output.key = std::move(key);
-  output.listing = std::move(*made);
-  output.lister.reset();
-  output.bound.clear();
-  output.refused.clear();
-  if (!bound(output)) {
-    const AuthResult<void> published = publish(output, "", *output.listing);
-    if (!published) co_return published;
-  }
-  output.list_at = {};
-  output.renew_at = Clock::now() + jittered(interval(output), -0.05);
-  co_return boost::system::in_place_value;
-}
-
-AuthResult<void> Bot::publish(Output& output, const std::string& cluster, const BotIdentity& made) {
-  tls::IdentityFiles files;
-  files.certificate = made.issued.certificate;
-  files.key = tls::key_pem(made.key.get());
-  files.host_ca = host_cas_;
-  Outcome<tls::IdentityPtr> identity = tls::make_identity(std::move(files));
-  if (!identity) return other("Teleport's answer cannot be used: " + identity.error().message);
-  output.bound[cluster] = *identity;
-  if (const auto feed = feeds_.find({output.index, cluster}); feed != feeds_.end())
-    feed->second->publish(std::move(*identity));
-  return boost::system::in_place_value;
-}
-
-asio::awaitable<AuthResult<void>> Bot::list(Output& output) {
-  if (!output.lister || !output.lister->usable()) {
-    const AuthAddress address = auth_address();
-    AuthResult<std::unique_ptr<AuthClient>> lister =
-        co_await AuthClient::connect(address, cluster_->cluster_name, output.listing, host_cas_);
-    if (!lister) co_return lister.error();
-    output.lister = std::move(*lister);
-  }
-  const std::map<std::string, std::string> labels = labels_to_ask(output.selectors);
-  AuthResult<std::vector<KubeClusterInfo>> listed = co_await output.lister->kube_clusters(labels);
-  if (!listed) co_return listed.error();
-  Inventory inventory = select_clusters(output.selectors, *listed);
-  if (bound(output)) {
-    const AuthResult<void> done = co_await bind(output, inventory);
-    if (!done) co_return done;
-    std::erase_if(inventory.clusters, [&](const ServedCluster& cluster) {
-      return output.refused.contains(cluster.name);
-    });
-    for (const auto& [cluster, why] : output.refused) inventory.missing.push_back({cluster, why});
-  }
-  if (!output.inventory || *output.inventory != inventory || output.told_bound != bound(output))
-    told(output, std::move(inventory));
-  output.list_at = Clock::now() + jittered(list_interval, 0.2);
-  co_return boost::system::in_place_value;
-}
-
-void Bot::told(Output& output, Inventory inventory) {
-  for (const Inventory::Missing& missing : inventory.missing) {
-    const bool known = output.inventory &&
-                       std::find(output.inventory->missing.begin(), output.inventory->missing.end(),
-                                 missing) != output.inventory->missing.end();
-    if (!known)
-      log::warn("a cluster is not to be had; the others are served",
-                {{"service", output.service->label()},
-                 {"cluster", missing.name},
-                 {"cause", missing.cause}});
-  }
-  output.inventory = std::move(inventory);
-  output.told_bound = bound(output);
-  events_.on_inventory(output.index, *output.inventory, bound(output));
-}
-
-// A certificate for each cluster that has none of this round.
-asio::awaitable<AuthResult<void>> Bot::bind(Output& output, const Inventory& inventory) {
-  const bool single = output.service->type == Service::Type::kubernetes;
-  const std::vector<ServedCluster>& clusters = inventory.clusters;
-  if (clusters.size() > most_bound) co_return other("there are too many clusters");
-  std::map<std::string, tls::IdentityPtr>& have = output.bound;
-  std::erase_if(have, [&](const auto& entry) {
-    return !single && std::none_of(clusters.begin(), clusters.end(), [&](const auto& cluster) {
-      return cluster.name == entry.first;
-    });
-  });
-  for (const ServedCluster& cluster : clusters) {
-    const std::string feed = single ? std::string() : cluster.name;
-    if (have.contains(feed) || output.refused.contains(cluster.name)) continue;
-    CertsWish wish;
-    wish.username = identity_->subject.user;
-    wish.expires = system_clock::now() + ttl(output);
-    wish.teleport_cluster = cluster_->cluster_name;
-    wish.kubernetes_cluster = cluster.name;
-    wish.roles = output.roles;
-    AuthResult<IssuedCerts> certs = co_await client_->user_certs(wish, output.key, auth_major_);
-    if (!certs && (certs.error().kind == Kind::denied || certs.error().kind == Kind::not_found)) {
-      output.refused[cluster.name] = certs.error().message;
-      continue;
-    }
-    if (!certs) co_return certs.error();
-    Outcome<BotIdentityPtr> made = make_bot_identity(
-        output.key, std::move(*certs), cluster_->cluster_name, identity_->subject.user);
-    if (!made) co_return other(made.error().message);
-    const AuthResult<void> published = publish(output, feed, **made);
-    if (!published) co_return published;
-  }
-  co_return boost::system::in_place_value;
 }
 
 // `share` 0.3: up to 30 % more; -0.05: up to 5 % less.

@@ -85,6 +85,7 @@ class Bot {
   boost::asio::awaitable<AuthResult<IssuedCerts>> join(const JoinRequest& request);
   boost::asio::awaitable<AuthResult<IssuedCerts>> join_at_auth(const JoinRequest& request);
   boost::asio::awaitable<AuthResult<void>> connect();
+  CertsWish wish_for(const Output& output, const std::string& cluster) const;
   boost::asio::awaitable<AuthResult<void>> renew_output(Output& output);
   boost::asio::awaitable<AuthResult<void>> list(Output& output);
   boost::asio::awaitable<AuthResult<void>> bind(Output& output, const Inventory& inventory);

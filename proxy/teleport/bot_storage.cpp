@@ -14,6 +14,7 @@
 #include "tls/key.hpp"
 #include "tls/public_key.hpp"
 #include "tls/socket.hpp"
+#include "tls/whole_file.hpp"
 
 namespace kubelane::teleport {
 namespace {
@@ -115,7 +116,6 @@ bool from_journal(std::string_view text, Artifacts& out) {
 
 class MemoryStorage final : public BotStorage {
  public:
-  bool durable() const noexcept override { return false; }
   Outcome<StoredBot> load() override { return StoredBot{}; }
   Outcome<void> begin_renewal(const BotIdentity&) override { return boost::system::in_place_value; }
   void end_renewal() override {}
@@ -128,8 +128,6 @@ class DirectoryStorage final : public BotStorage {
  public:
   DirectoryStorage(std::string path, tls::UniqueFd directory, tls::UniqueFd lock)
       : path_(std::move(path)), directory_(std::move(directory)), lock_(std::move(lock)) {}
-
-  bool durable() const noexcept override { return true; }
 
   Outcome<StoredBot> load() override {
     StoredBot stored;
@@ -195,39 +193,17 @@ class DirectoryStorage final : public BotStorage {
     if (!S_ISREG(status.st_mode) || status.st_size > static_cast<off_t>(most_file_bytes))
       return failed(name + " is not a regular file, or larger than 1 MiB");
     text.resize(static_cast<std::size_t>(status.st_size));
-    std::size_t total = 0;
-    while (total < text.size()) {
-      const ssize_t got = ::read(fd.get(), text.data() + total, text.size() - total);
-      if (got < 0 && errno == EINTR) continue;
-      if (got <= 0) break;
-      total += static_cast<std::size_t>(got);
-    }
-    text.resize(total);
+    if (const int error = tls::read_into(fd.get(), text); error != 0)
+      return failed("cannot read " + name + ": " + sys_text(error));
     return boost::system::in_place_value;
   }
 
-  // 0600, durable, replaced as a whole.
   Outcome<void> write_file(const std::string& name, const std::string& text) const {
-    const std::string temporary = ".kubelane-new";
-    ::unlinkat(directory_.get(), temporary.c_str(), 0);
-    tls::UniqueFd fd(::openat(directory_.get(), temporary.c_str(),
-                              O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
-    int error = fd ? 0 : errno;
-    for (std::size_t at = 0; error == 0 && at < text.size();) {
-      const ssize_t written = ::write(fd.get(), text.data() + at, text.size() - at);
-      if (written < 0 && errno != EINTR) error = errno;
-      if (written > 0) at += static_cast<std::size_t>(written);
-    }
-    if (error == 0 && ::fsync(fd.get()) != 0) error = errno;
-    if (error == 0 &&
-        ::renameat(directory_.get(), temporary.c_str(), directory_.get(), name.c_str()) != 0)
-      error = errno;
-    if (error == 0 && ::fsync(directory_.get()) != 0) error = errno;
+    const int error = tls::replace_file(directory_.get(), name, text);
     if (error == 0) return boost::system::in_place_value;
-    ::unlinkat(directory_.get(), temporary.c_str(), 0);
-    return failed(
-        "cannot write " + name + ": " + sys_text(error) +
-        (error == ENOSPC ? "; free some space" : "; make the directory writable for this user"));
+    const bool full = error == ENOSPC || error == EDQUOT;
+    return failed("cannot write " + name + ": " + sys_text(error) +
+                  (full ? "; free some space" : "; make the directory writable for this user"));
   }
 
   std::string path_;

@@ -20,8 +20,6 @@ struct StoredBot {
 class BotStorage {
  public:
   virtual ~BotStorage() = default;
-  // Survives a restart.
-  virtual bool durable() const noexcept = 0;
   virtual Outcome<StoredBot> load() = 0;
   // Proves that save() will work, as far as that can be known, and notes down that this identity
   // is about to be renewed: a renewal whose answer cannot be kept locks the bot out.

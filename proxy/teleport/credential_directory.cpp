@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 
 #include "tls/socket.hpp"
+#include "tls/whole_file.hpp"
 
 namespace kubelane::teleport {
 namespace {
@@ -46,14 +47,10 @@ bool read_file(int directory, const char* name, std::string& text, std::string& 
   }
   // One byte more than its size tells whether it is growing; torn content is found later anyway.
   text.resize(static_cast<std::size_t>(status.st_size) + 1);
-  std::size_t total = 0;
-  while (total < text.size()) {
-    const ssize_t got = ::read(fd.get(), text.data() + total, text.size() - total);
-    if (got < 0 && errno == EINTR) continue;
-    if (got <= 0) break;
-    total += static_cast<std::size_t>(got);
+  if (const int error = tls::read_into(fd.get(), text); error != 0) {
+    problem = std::string(name) + ": " + std::generic_category().message(error);
+    return false;
   }
-  text.resize(total);
   return true;
 }
 

@@ -1,8 +1,8 @@
 #include "proxy/teleport/find.hpp"
 
-#include <algorithm>
-
 #include <boost/json.hpp>
+
+#include "config/text.hpp"
 
 namespace kubelane::teleport {
 namespace {
@@ -17,11 +17,7 @@ std::string text_at(const json::object& object, std::string_view key) {
   return std::string(found->get_string());
 }
 
-bool plain(const std::string& text) {
-  return text.size() <= 255 && std::none_of(text.begin(), text.end(), [](char c) {
-           return static_cast<unsigned char>(c) < 0x20 || c == 0x7f;
-         });
-}
+bool plain(const std::string& text) { return text.size() <= 255 && !has_control_character(text); }
 
 }  // namespace
 

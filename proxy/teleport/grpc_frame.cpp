@@ -4,6 +4,8 @@
 #include <charconv>
 #include <utility>
 
+#include "config/text.hpp"
+
 namespace kubelane::teleport {
 namespace {
 
@@ -17,13 +19,6 @@ std::size_t length_at(std::string_view prefix) {
   return length;
 }
 
-int hex_value(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-  return -1;
-}
-
 // What is no escape stays as it is.
 std::string decode_text(std::string_view text) {
   std::string out;
@@ -34,8 +29,7 @@ std::string decode_text(std::string_view text) {
       c = static_cast<char>(hex_value(text[i + 1]) * 16 + hex_value(text[i + 2]));
       i += 2;
     }
-    const auto byte = static_cast<unsigned char>(c);
-    out += byte < 0x20 || byte == 0x7f ? ' ' : c;
+    out += is_control(c) ? ' ' : c;
   }
   return out;
 }

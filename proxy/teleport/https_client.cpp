@@ -12,6 +12,7 @@
 #include <boost/asio/write.hpp>
 #include <boost/json.hpp>
 
+#include "config/text.hpp"
 #include "proxy/http/body.hpp"
 #include "proxy/http/head.hpp"
 #include "tls/context.hpp"
@@ -213,7 +214,7 @@ std::string trace_message(const std::string& body) {
   if (message == nullptr || !message->is_string()) return {};
   std::string text(message->get_string().subview(0, 300));
   for (char& c : text)
-    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = ' ';
+    if (is_control(c)) c = ' ';
   return text;
 }
 

@@ -10,6 +10,7 @@
 #include "proxy/teleport/https_client.hpp"
 #include "tls/key.hpp"
 #include "tls/socket.hpp"
+#include "tls/whole_file.hpp"
 
 namespace kubelane::teleport {
 namespace {
@@ -193,15 +194,10 @@ Outcome<std::string> read_secret_file(const std::string& path, const std::string
   if (!S_ISREG(status.st_mode))
     return Failure{Code::io, what + " " + path + " is not a regular file"};
   std::string text(most_token_bytes + 1, '\0');
-  std::size_t total = 0;
-  while (total < text.size()) {
-    const ssize_t got = ::read(fd.get(), text.data() + total, text.size() - total);
-    if (got < 0 && errno == EINTR) continue;
-    if (got <= 0) break;
-    total += static_cast<std::size_t>(got);
-  }
-  text.resize(total);
-  if (total > most_token_bytes)
+  if (const int error = tls::read_into(fd.get(), text); error != 0)
+    return Failure{
+        Code::io, what + " " + path + " cannot be read: " + std::generic_category().message(error)};
+  if (text.size() > most_token_bytes)
     return Failure{Code::io, what + " " + path + " is too large for a token"};
   Outcome<std::string> token = checked(text, what + " " + path);
   tls::wipe(text);

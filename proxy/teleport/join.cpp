@@ -1,9 +1,8 @@
 #include "proxy/teleport/join.hpp"
 
-#include <ctime>
-
 #include <boost/json.hpp>
 
+#include "proxy/observe/utc.hpp"
 #include "tls/base64.hpp"
 #include "tls/key.hpp"
 #include "tls/public_key.hpp"
@@ -16,14 +15,6 @@ namespace json = boost::json;
 constexpr std::size_t most_cas = 64;
 // Auth may be slow, and a single-use token cannot be tried again.
 constexpr std::chrono::milliseconds join_limit{40'000};
-
-std::string rfc3339(std::chrono::system_clock::time_point at) {
-  const std::time_t value = std::chrono::system_clock::to_time_t(at);
-  std::tm parts{};
-  ::gmtime_r(&value, &parts);
-  char text[32];
-  return {text, std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts)};
-}
 
 bool take_text(const json::object& object, std::string_view key, std::string& out) {
   const json::value* found = object.if_contains(key);
@@ -58,7 +49,7 @@ std::string web_join_body(const JoinRequest& request) {
   body["public_tls_key"] = tls::base64(tls::public_key_pem(request.key.get()));
   body["public_ssh_key"] = tls::base64(tls::ssh_public_line(request.key.get()));
   body["id_token"] = request.id_token;
-  body["expires"] = rfc3339(request.expires);
+  body["expires"] = utc(request.expires);
   return json::serialize(body);
 }
 

@@ -6,6 +6,7 @@
 #include <ctime>
 
 #include "proxy/observe/log.hpp"
+#include "proxy/observe/utc.hpp"
 #include "tls/session_cache.hpp"
 
 namespace kubelane::teleport {
@@ -19,14 +20,6 @@ constexpr seconds dns_interval{30};
 constexpr minutes expiry_warning{10};
 // The Proxy judges a certificate's beginning by its own clock; ours may be behind.
 constexpr minutes clock_skew{2};
-
-std::string utc(system_clock::time_point at) {
-  const std::time_t value = system_clock::to_time_t(at);
-  std::tm parts{};
-  ::gmtime_r(&value, &parts);
-  char text[32];
-  return {text, std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts)};
-}
 
 bool same_addresses(const std::vector<link::SocketAddress>& left,
                     const std::vector<link::SocketAddress>& right) {
