@@ -3,6 +3,7 @@
 #include <string>
 
 #include "tests/support/bot_fixture.hpp"
+#include "tests/support/plain_service.hpp"
 
 namespace {
 
@@ -96,22 +97,30 @@ INSTANTIATE_TEST_SUITE_P(Teleport, BotVersions,
                          testing::Combine(testing::Values("16.4.2", "17.1.0", "17.5.1", "18.5.0"),
                                           testing::Values("kubernetes", "kubernetes/v2")));
 
+class BotOfCi : public BotJoin {
+ protected:
+  // Who shows a token of this issuer for this audience may join.
+  void trust(const lab::JwtIssuer& ci, const std::string& audience) {
+    lab::JoinToken token;
+    token.name = join_token;
+    token.method = method;
+    token.bot = "ci";
+    token.id_token.jwks = ci.jwks();
+    token.id_token.issuer = "https://ci.example.com";
+    token.id_token.audience = audience;
+    token.id_token.allow = {{}};
+    auth().service().put_token(token);
+  }
+};
+
 // A CI system's token stands in a variable.
-class BotIdToken : public BotJoin, public testing::WithParamInterface<const char*> {};
+class BotIdToken : public BotOfCi, public testing::WithParamInterface<const char*> {};
 
 TEST_P(BotIdToken, a_job_joins_by_the_token_of_its_ci_system) {
   const lab::JwtIssuer ci("https://ci.example.com");
   method = GetParam();
   start_teleport();
-  lab::JoinToken token;
-  token.name = join_token;
-  token.method = method;
-  token.bot = "ci";
-  token.id_token.jwks = ci.jwks();
-  token.id_token.issuer = "https://ci.example.com";
-  token.id_token.audience = "lab";
-  token.id_token.allow = {{}};
-  auth().service().put_token(token);
+  trust(ci, "lab");
   const std::map<std::string, std::string> variables = {
       {"gitlab", "TBOT_GITLAB_JWT"},
       {"circleci", "CIRCLE_OIDC_TOKEN"},
@@ -127,6 +136,76 @@ TEST_P(BotIdToken, a_job_joins_by_the_token_of_its_ci_system) {
 INSTANTIATE_TEST_SUITE_P(Methods, BotIdToken,
                          testing::Values("gitlab", "circleci", "bitbucket", "spacelift",
                                          "terraform_cloud"));
+
+// Or a service gives it to the job that knows how to ask.
+struct AskedService {
+  std::string method;
+  std::string audience;                            // of the token
+  std::map<std::string, std::string> environment;  // ADDRESS stands for that of the service
+  std::string request_line;
+  std::string field;   // that it wants to see
+  std::string answer;  // TOKEN stands for the token
+};
+
+void PrintTo(const AskedService& asked, std::ostream* out) { *out << asked.method; }
+
+class BotTokenService : public BotOfCi, public testing::WithParamInterface<AskedService> {};
+
+TEST_P(BotTokenService, a_job_joins_by_the_token_that_it_asks_for) {
+  const AskedService& asked = GetParam();
+  const lab::JwtIssuer ci("https://ci.example.com");
+  const auto with = [](std::string text, const std::string& name, const std::string& value) {
+    const std::size_t at = text.find(name);
+    return at == std::string::npos ? text : text.replace(at, name.size(), value);
+  };
+  method = asked.method;
+  start_teleport();
+  trust(ci, asked.audience);
+  const std::string token = ci.issue({{"sub", "job"}}, asked.audience);
+  const support::PlainService service(
+      [&](const std::string&) { return with(asked.answer, "TOKEN", token); });
+  for (const auto& [name, value] : asked.environment)
+    environment[name] = with(value, "ADDRESS", service.address());
+  start_kubelane(bot_config());
+  ASSERT_NO_FATAL_FAILURE(wait_ready());
+  EXPECT_EQ(get("/bytes/10").status, 200);
+  const auto requests = service.requests();
+  ASSERT_EQ(requests.size(), 1u);
+  EXPECT_TRUE(requests.front().starts_with(asked.request_line + " HTTP/1.1\r\n"))
+      << requests.front();
+  EXPECT_NE(requests.front().find("\r\n" + asked.field + "\r\n"), std::string::npos)
+      << requests.front();
+  for (const std::string& line : kubelane().error_lines()) {
+    EXPECT_EQ(line.find("job-secret"), std::string::npos) << line;
+    EXPECT_EQ(line.find(token), std::string::npos) << line;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Services, BotTokenService,
+    testing::Values(
+        AskedService{"github",
+                     "teleport.cluster.local",
+                     {{"ACTIONS_ID_TOKEN_REQUEST_URL", "http://ADDRESS/token?version=1"},
+                      {"ACTIONS_ID_TOKEN_REQUEST_TOKEN", "job-secret"}},
+                     "GET /token?version=1&audience=teleport.cluster.local",
+                     "Authorization: Bearer job-secret",
+                     R"({"value":"TOKEN"})"},
+        AskedService{"azure_devops",
+                     "api://AzureADTokenExchange",
+                     {{"SYSTEM_OIDCREQUESTURI", "http://ADDRESS/oidc"},
+                      {"SYSTEM_ACCESSTOKEN", "job-secret"}},
+                     "POST /oidc?api-version=7.1",
+                     "Authorization: Bearer job-secret",
+                     R"({"oidcToken":"TOKEN"})"},
+        AskedService{"gcp",
+                     "teleport.cluster.local",
+                     {{"GCE_METADATA_HOST", "ADDRESS"}},
+                     "GET /computeMetadata/v1/instance/service-accounts/default/identity"
+                     "?audience=teleport.cluster.local&format=full&licenses=FALSE",
+                     "Metadata-Flavor: Google",
+                     "TOKEN"}),
+    [](const auto& each) { return each.param.method; });
 
 TEST_F(BotJoin, the_auth_server_is_known_by_its_pin) {
   start_teleport();

@@ -1,4 +1,5 @@
-// Weeks of a bot's life in half a minute, under requests all the time.
+// Some thirty renewals, as many as ten hours bring, with ten outages and a rotation between them,
+// under requests all the time.
 #include <atomic>
 #include <string>
 #include <thread>

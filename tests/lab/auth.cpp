@@ -250,13 +250,7 @@ void Auth::run(Connection& connection) {
   } catch (const std::exception& thrown) {
     error = std::string("handler: ") + thrown.what();
   }
-  observer_.change([&](Observations& seen) {
-    ConnectionRecord& record = seen.connections[connection.id];
-    record.open = false;
-    record.closed_at = std::chrono::steady_clock::now();
-    record.error = error;
-    if (!error.empty() && !record.handshaken) ++seen.handshakes_failed;
-  });
+  observer_.connection_ended(connection.id, error);
   connection.finished = true;
 }
 

@@ -43,6 +43,16 @@ void Observer::change(const std::function<void(Observations&)>& edit) {
   changed_.notify_all();
 }
 
+void Observer::connection_ended(int id, const std::string& error) {
+  change([&](Observations& seen) {
+    ConnectionRecord& record = seen.connections[id];
+    record.open = false;
+    record.closed_at = std::chrono::steady_clock::now();
+    record.error = error;
+    if (!error.empty() && !record.handshaken && !record.tunnel) ++seen.handshakes_failed;
+  });
+}
+
 Observations Observer::snapshot() const {
   const std::scoped_lock lock(mutex_);
   return seen_;

@@ -118,6 +118,8 @@ class Observer {
  public:
   // Runs under the lock and wakes those who wait.
   void change(const std::function<void(Observations&)>& edit);
+  // A connection's last word. `error`: empty when it ended properly.
+  void connection_ended(int id, const std::string& error);
   Observations snapshot() const;
   // False when the patience ran out first. The predicate runs under the lock: no calls back here.
   bool wait_for(const std::function<bool(const Observations&)>& predicate,

@@ -201,7 +201,7 @@ const std::vector<IdTokenCase>& id_token_cases() {
        {{"project_id", "c-1"}, {"context_id", "y"}},
        {{"context_id", "z"}}},
       {"bitbucket",
-       "https://api.bitbucket.org/2.0/workspaces/acme/pipelines-config/identity/oidc",
+       "https://bitbucket.example.com/workspaces/acme/identity/oidc",
        "ari:cloud:bitbucket::workspace/1",
        true,
        true,
