@@ -31,8 +31,9 @@ constexpr const char* examples =
     "Settings: flags win over the environment, which wins over the file. The file is tbot's\n"
     "(version: v2) with a few keys more. Signals: SIGTERM and SIGINT drain and stop, a second one\n"
     "stops at once; SIGHUP and SIGUSR1 read the credentials again.\n"
-    "Exit codes: 0 stopped as asked, 1 cannot run (listener, storage), 2 wrong usage or "
-    "configuration.";
+    "Exit codes: 0 stopped as asked, 1 cannot run (listener, storage) or had to cut what still "
+    "ran,\n"
+    "2 wrong usage or configuration.";
 
 // A flag that sets a top-level setting; with its environment variable.
 struct SettingFlag {
@@ -79,6 +80,13 @@ constexpr SettingFlag setting_flags[] = {
     {"--workers", "workers", "KUBELANE_WORKERS", "data threads (0: one per CPU, at most 2)", false},
     {"--log-format", "log.format", "KUBELANE_LOG_FORMAT", "text or json (text)", false},
     {"--log-level", "log.level", "KUBELANE_LOG_LEVEL", "debug, info, warn or error (info)", false},
+    {"--max-drain", "timeouts.drain", "KUBELANE_MAX_DRAIN",
+     "how long running requests may take to finish after a SIGTERM (20s)", false},
+    {"--min-sigterm-delay", "exit.min_sigterm_delay", "KUBELANE_MIN_SIGTERM_DELAY",
+     "serve on for that long after a SIGTERM before the drain begins (0s)", false},
+    {"--exit-zero-on-sigterm", "exit.zero_on_sigterm", "KUBELANE_EXIT_ZERO_ON_SIGTERM",
+     "exit code 0 after a SIGTERM even when the drain had to cut something (in containers: true)",
+     true},
     {"-d,--debug", "debug", "TBOT_DEBUG", "the same as --log-level debug", true},
 };
 

@@ -122,12 +122,19 @@ struct Timeouts {
   std::chrono::milliseconds local_idle{120'000};   // keep-alive between requests
   std::chrono::milliseconds connect{5'000};        // upstream TCP connect
   std::chrono::milliseconds upstream_handshake{5'000};
-  std::chrono::milliseconds response_head{75'000};  // not for upgrades
-  std::chrono::milliseconds progress{60'000};       // data pending and the peer takes none
-  std::chrono::milliseconds upstream_idle{20'000};  // pooled; Teleport closes at 30 s (DP 2.5)
-  std::chrono::milliseconds half_closed{30'000};    // tunnel with one direction ended
-  std::chrono::milliseconds drain{20'000};
+  std::chrono::milliseconds response_head{75'000};     // not for upgrades
+  std::chrono::milliseconds progress{60'000};          // data pending and the peer takes none
+  std::chrono::milliseconds upstream_idle{20'000};     // pooled; Teleport closes at 30 s (DP 2.5)
+  std::chrono::milliseconds half_closed{30'000};       // tunnel with one direction ended
+  std::chrono::milliseconds drain{20'000};             // then what still runs is ended
   std::chrono::milliseconds credentials_poll{30'000};  // beside inotify, for mounts without events
+};
+
+// When and how the process ends.
+struct ExitRules {
+  // Exit code 0 after a SIGTERM or SIGINT, whatever the drain had to cut; nothing: in a container.
+  std::optional<bool> zero_on_sigterm;
+  std::chrono::milliseconds min_sigterm_delay{0};  // SIGTERM: serve on for that long, then drain
 };
 
 struct Config {
@@ -156,6 +163,7 @@ struct Config {
   bool debug = false;  // tbot's; log_level is debug then
   Limits limits;
   Timeouts timeouts;
+  ExitRules exit;
 };
 
 }  // namespace kubelane

@@ -213,21 +213,37 @@ class Loader : private YamlReader {
   // ---- the file
 
   void read_root(const YAML::Node& root) {
-    const Names valid = {"version",         "proxy_server",
-                         "auth_server",     "onboarding",
-                         "storage",         "services",
-                         "outputs",         "credential_ttl",
-                         "certificate_ttl", "renewal_interval",
-                         "oneshot",         "diag_addr",
-                         "debug",           "fips",
-                         "insecure",        "leeway",
-                         "join_uri",        "scoped",
-                         "pid_file",        "listen",
-                         "allow_remote",    "allowed_hosts",
-                         "local_auth",      "local_tls",
-                         "proxy_ca",        "proxy_protocol",
-                         "workers",         "log",
-                         "limits",          "timeouts"};
+    const Names valid = {"version",
+                         "proxy_server",
+                         "auth_server",
+                         "onboarding",
+                         "storage",
+                         "services",
+                         "outputs",
+                         "credential_ttl",
+                         "certificate_ttl",
+                         "renewal_interval",
+                         "oneshot",
+                         "diag_addr",
+                         "debug",
+                         "fips",
+                         "insecure",
+                         "leeway",
+                         "join_uri",
+                         "scoped",
+                         "pid_file",
+                         "listen",
+                         "allow_remote",
+                         "allowed_hosts",
+                         "local_auth",
+                         "local_tls",
+                         "proxy_ca",
+                         "proxy_protocol",
+                         "workers",
+                         "log",
+                         "limits",
+                         "timeouts",
+                         "exit"};
     each(root, valid, "",
          [&](const std::string& key, const YAML::Node& name, const YAML::Node& node) {
            read_root_field(key, name, node);
@@ -252,12 +268,8 @@ class Loader : private YamlReader {
       read_storage(node);
     } else if (key == "services" || key == "outputs") {
       read_services(node, key);
-    } else if (key == "log") {
-      read_group(node, "log");
-    } else if (key == "limits") {
-      read_group(node, "limits");
-    } else if (key == "timeouts") {
-      read_group(node, "timeouts");
+    } else if (key == "log" || key == "limits" || key == "timeouts" || key == "exit") {
+      read_group(node, key);
     } else if (key == "allowed_hosts") {
       read_allowed_hosts(node);
     } else if (find_setting(key) != nullptr) {

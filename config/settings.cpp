@@ -28,6 +28,16 @@ Setting duration(const std::string& name, std::chrono::milliseconds Timeouts::*m
           }};
 }
 
+// May be 0, which is none.
+Setting exit_delay(const std::string& name, std::chrono::milliseconds ExitRules::*member) {
+  return {"exit." + name, [member](Config& config, const std::string& text) -> std::string {
+            const auto value = parse_duration(text);
+            if (!value) return quote(text) + " is not a duration such as 10s, 500ms or 1m30s";
+            config.exit.*member = *value;
+            return {};
+          }};
+}
+
 Setting size(const std::string& name, std::size_t Limits::*member, std::size_t least,
              std::size_t most) {
   return {"limits." + name,
@@ -164,6 +174,12 @@ std::vector<Setting> make_settings() {
                    return not_one_of(text, valid);
                  }});
   all.push_back(boolean("debug", &Config::debug));
+  all.push_back({"exit.zero_on_sigterm", [](Config& config, const std::string& text) {
+                   config.exit.zero_on_sigterm = parse_bool(text);
+                   return config.exit.zero_on_sigterm ? std::string()
+                                                      : quote(text) + " is not true or false";
+                 }});
+  all.push_back(exit_delay("min_sigterm_delay", &ExitRules::min_sigterm_delay));
   all.push_back(size("max_connections", &Limits::max_connections, 1, 1'000'000));
   all.push_back(size("max_header_bytes", &Limits::max_header_bytes, 1024, 64u << 10));
   all.push_back(size("max_header_fields", &Limits::max_header_fields, 8, 256));

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <csignal>
+#include <cstdlib>
 #include <thread>
 
 #include <boost/asio/post.hpp>
@@ -37,7 +38,6 @@ constexpr seconds settling_time{2};
 constexpr seconds oneshot_limit{120};
 constexpr std::size_t most_told = 50;      // clusters in the log at the start
 constexpr std::size_t most_absent = 1000;  // clusters that are remembered as gone
-constexpr seconds last_moments{1};         // after the drain deadline, for proper endings
 
 // Secrets must not reach a core file; many clients need many descriptors; one heap is enough for
 // threads that hardly allocate.
@@ -77,9 +77,9 @@ App::App(Config config)
       signals_(io_, SIGTERM, SIGINT),
       certificate_timer_(io_),
       kubeconfig_timer_(io_),
-      drain_timer_(io_),
       memory_timer_(io_),
-      oneshot_timer_(io_) {
+      oneshot_timer_(io_),
+      drain_(io_, workers_) {
   signals_.add(SIGHUP);
   signals_.add(SIGUSR1);
   if (config_.workers == 0)
@@ -520,47 +520,33 @@ void App::await_signal() {
         if (!config_.services[upstream.service].by_bot()) upstream.source->reload();
       if (bot_) bot_->renew_now("signal");
       discovery_->refresh();
-    } else if (draining_) {
+    } else if (drain_.begun()) {
       log::warn("second signal: stopping now");
-      finish(1);
+      finish(exit_zero() ? 0 : 1);
       return;
     } else {
       log::info("stopping: finishing what is running", {{"signal", signal}});
-      drain();
+      drain(signal);
     }
     await_signal();
   });
 }
 
-void App::drain() {
-  draining_ = true;
-  // Only then: a connection must not come to a worker that is through with its drain.
-  workers_.front()->stop_accepting([this] { boost::asio::post(io_, [this] { drain_workers(); }); });
-  drain_timer_.expires_after(config_.timeouts.drain);
-  drain_timer_.async_wait([this](boost::system::error_code error) {
-    if (error) return;
-    log::warn("drain deadline passed: ending what still runs");
-    for (const auto& worker : workers_) worker->end_all();
-    drain_timer_.expires_after(last_moments);
-    drain_timer_.async_wait([this](boost::system::error_code cancelled) {
-      if (cancelled) return;
-      std::size_t open = 0;
-      for (const auto& worker : workers_) open += worker->connections();
-      if (open > 0) log::warn("cutting connections that did not end", {{"connections", open}});
-      finish(0);
-    });
-  });
+// `signal` 0: by itself.
+void App::drain(int signal) {
+  Drain::Times times;
+  times.limit = config_.timeouts.drain;
+  if (signal == SIGTERM) times.delay = config_.exit.min_sigterm_delay;
+  if (times.delay.count() > 0)
+    log::info("serving on before the drain", {{"milliseconds", times.delay.count()}});
+  drain_.begin(times, [this](bool complete) { finish(complete || exit_zero() ? 0 : 1); });
 }
 
-void App::drain_workers() {
-  undrained_workers_ = workers_.size();
-  for (const auto& worker : workers_) {
-    worker->drain([this] {
-      boost::asio::post(io_, [this] {
-        if (--undrained_workers_ == 0) finish(0);
-      });
-    });
-  }
+// Where a cluster's tools take any other code for a failure of the Pod, 0 is the default.
+bool App::exit_zero() const {
+  const char* const cluster = std::getenv("KUBERNETES_SERVICE_HOST");
+  const bool contained = ::getpid() == 1 || (cluster != nullptr && *cluster != '\0');
+  return config_.exit.zero_on_sigterm.value_or(contained);
 }
 
 void App::finish(int exit_code) {

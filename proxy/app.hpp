@@ -14,6 +14,7 @@
 
 #include "config/config.hpp"
 #include "config/result.hpp"
+#include "proxy/drain.hpp"
 #include "proxy/relay/worker.hpp"
 #include "proxy/runtime/acceptor.hpp"
 #include "proxy/teleport/bot.hpp"
@@ -31,8 +32,8 @@ class App {
   App(const App&) = delete;
   App& operator=(const App&) = delete;
 
-  // Serves until a signal ends it. Returns the process's exit code: 0 drained, 1 could not start or
-  // was stopped before the drain ended.
+  // Serves until a signal ends it. Returns the process's exit code: 0 drained; 1 could not start,
+  // was stopped before the drain ended, or had to cut what still ran (unless ExitRules want 0).
   int run();
 
  private:
@@ -86,8 +87,8 @@ class App {
   void give_memory_back_later();
   void renew_certificate_later();
   void await_signal();
-  void drain();
-  void drain_workers();
+  void drain(int signal);
+  bool exit_zero() const;
   void finish(int exit_code);
 
   Config config_;
@@ -95,7 +96,6 @@ class App {
   boost::asio::signal_set signals_;
   boost::asio::steady_timer certificate_timer_;
   boost::asio::steady_timer kubeconfig_timer_;
-  boost::asio::steady_timer drain_timer_;
   boost::asio::steady_timer memory_timer_;
   boost::asio::steady_timer oneshot_timer_;
   tls::LocalTrust trust_;
@@ -107,8 +107,7 @@ class App {
   std::unique_ptr<teleport::Bot> bot_;  // null: all services have credentials of tbot's
   std::vector<ServiceState> services_;
   std::vector<UpstreamState> upstreams_;
-  std::size_t undrained_workers_ = 0;
-  bool draining_ = false;
+  Drain drain_;
   bool all_ready_ = false;
   int exit_code_ = 0;
 };

@@ -88,9 +88,7 @@ runtime::Task<bool> LocalHttp1::read_head() {
         co_return co_await refuse_head(code, std::move(message), deadline - timeouts.request_head);
       }
     }
-    // Between requests a drain closes the connection; a head that has begun may still be served.
-    if (worker_.phase_ == Worker::Phase::ending ||
-        (worker_.phase_ == Worker::Phase::draining && !begun)) {
+    if (worker_.phase_ == Worker::Phase::ending) {
       co_await end_properly(false);
       co_return false;
     }
@@ -116,6 +114,11 @@ runtime::Task<bool> LocalHttp1::read_head() {
     }
     up_.buffer.release_if_empty();
     if (step.kind == Kind::failed) co_return false;
+    // Between requests a drain closes the connection. What has arrived of a head is served.
+    if (worker_.phase_ == Worker::Phase::draining && !begun && step.kind != Kind::eof) {
+      co_await end_properly(false);
+      co_return false;
+    }
     if (step.kind == Kind::eof) {
       // Both sides are done when nothing was begun: no need for a word of our own.
       if (begun) co_await end_properly(false);
