@@ -30,7 +30,7 @@ constexpr const char* examples =
     "\n"
     "Settings: flags win over the environment, which wins over the file. The file is tbot's\n"
     "(version: v2) with a few keys more. Signals: SIGTERM and SIGINT drain and stop, a second one\n"
-    "stops at once; SIGHUP and SIGUSR1 read the credentials again.\n"
+    "stops at once; SIGUSR1 renews the credentials, SIGHUP reads the configuration again, too.\n"
     "Exit codes: 0 stopped as asked, 1 cannot run (listener, storage) or had to cut what still "
     "ran,\n"
     "2 wrong usage or configuration.";

@@ -16,6 +16,7 @@ namespace kubelane {
 struct ListenAddress {
   std::string host = "127.0.0.1";  // literal IP or "localhost"; IPv6 without brackets
   std::uint16_t port = 0;
+  bool operator==(const ListenAddress&) const = default;
 };
 
 enum class LocalAuth : std::uint8_t { token, mtls, none };
@@ -32,12 +33,14 @@ struct Destination {
   struct Reader {  // exactly one of the two is set
     std::string user;
     std::string group;
+    bool operator==(const Reader&) const = default;
   };
   Type type = Type::none;
   std::string path;  // absolute after loading
   Symlinks symlinks = Symlinks::try_secure;
   Acls acls = Acls::try_acls;
   std::vector<Reader> readers;
+  bool operator==(const Destination&) const = default;
 };
 
 // How the bot proves to Teleport who it is (control-plane spec 1.8). Others are refused on loading.
@@ -78,6 +81,7 @@ struct ClusterSelector {
   std::string name;               // Teleport's name of the Kubernetes cluster; empty: by labels
   std::string default_namespace;  // put into the kubeconfig context when not empty
   std::map<std::string, std::string> labels;  // all must match; a value may be "*"
+  bool operator==(const ClusterSelector&) const = default;
 };
 
 struct Service {
@@ -103,6 +107,7 @@ struct Service {
   const std::string& label() const;
   // kubelane makes its credentials itself.
   bool by_bot() const noexcept { return credentials_path.empty(); }
+  bool operator==(const Service&) const = default;
 };
 
 // Limits of the local side; what exceeds them is refused with a Status.

@@ -175,6 +175,8 @@ void init(LogFormat format, LogLevel level) {
   sink();
 }
 
+void set_format(LogFormat format) { format_ = format; }
+
 void set_level(LogLevel level) { level_ = level; }
 
 bool enabled(LogLevel level) noexcept { return level >= level_.load(std::memory_order_relaxed); }

@@ -19,7 +19,7 @@ constexpr std::chrono::seconds linger_time{1};
 constexpr std::chrono::milliseconds ticket_patience{100};
 constexpr unsigned max_rejected_tokens = 3;
 
-http::HeadLimits head_limits(const Config& config) {
+http::HeadLimits head_limits(const Settings& config) {
   return {config.limits.max_header_bytes, config.limits.max_header_fields};
 }
 
@@ -114,8 +114,9 @@ runtime::Task<bool> LocalHttp1::read_head() {
     }
     up_.buffer.release_if_empty();
     if (step.kind == Kind::failed) co_return false;
-    // Between requests a drain closes the connection. What has arrived of a head is served.
-    if (worker_.phase_ == Worker::Phase::draining && !begun && step.kind != Kind::eof) {
+    // Between requests a drain closes the connection, as does the end of its listener. What has
+    // arrived of a head is served.
+    if (worker_.leaving(listener_index_) && !begun && step.kind != Kind::eof) {
       co_await end_properly(false);
       co_return false;
     }
@@ -198,8 +199,7 @@ void LocalHttp1::log_refused(const Admission& admission, const Error& error) con
 runtime::Task<After> LocalHttp1::answer(Error error, std::string message, bool body_unread) {
   const http::StatusAnswer status = http::answer_for(error);
   if (error.code == Code::unauthorized) ++rejected_tokens_;
-  const bool close = status.close || body_unread || refuse_ ||
-                     worker_.phase_ != Worker::Phase::serving ||
+  const bool close = status.close || body_unread || refuse_ || worker_.leaving(listener_index_) ||
                      rejected_tokens_ >= max_rejected_tokens;
   if (log::enabled(LogLevel::debug)) {
     log::debug("answered locally", {{"listener", listener_->address},

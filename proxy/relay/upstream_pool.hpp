@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "config/config.hpp"
 #include "proxy/link/connect.hpp"
+#include "proxy/relay/settings.hpp"
 #include "proxy/runtime/event_loop.hpp"
 
 namespace kubelane::relay {
@@ -16,7 +16,7 @@ namespace kubelane::relay {
 // Owns: idle connections, sessions. Thread: its worker. Must outlive the leases it gave.
 class UpstreamPool {
  public:
-  UpstreamPool(runtime::EventLoop& loop, const Config& config);
+  UpstreamPool(runtime::EventLoop& loop, const Settings& config);
   ~UpstreamPool();
 
   // Takes a newer snapshot. Another identity or target: idle connections close now, sessions are
@@ -55,7 +55,7 @@ class UpstreamPool {
   void close_idle();
 
   runtime::EventLoop& loop_;
-  const Config& config_;
+  const Settings& config_;
   link::UpstreamSnapshotPtr snapshot_;
   std::shared_ptr<tls::SessionCache> sessions_;
   std::vector<link::UpstreamConnectionPtr> idle_;  // oldest first

@@ -17,6 +17,7 @@
 #include "proxy/link/upstream_snapshot.hpp"
 #include "proxy/relay/h2_upstream.hpp"
 #include "proxy/relay/listener.hpp"
+#include "proxy/relay/settings.hpp"
 #include "proxy/relay/upstream_pool.hpp"
 #include "proxy/runtime/acceptor.hpp"
 #include "proxy/runtime/buffer.hpp"
@@ -50,8 +51,14 @@ class Worker {
   // `upstream`: a way to clusters, one per service and more where each cluster has its own.
   void adopt(std::size_t upstream, link::UpstreamSnapshotPtr snapshot);
   void protocol_seen(std::size_t upstream, bool http2);
+  // Nobody goes that way any more: what runs on it finishes. adopt() opens it again.
+  void retire(std::size_t upstream);
+  // Other limits and timeouts, for what begins from now on. The rest stays as it was at the start.
+  void change_settings(const Config& config);
   // Accepts that listener's connections, for the whole group. For one of the workers.
   void accept_from(tls::UniqueFd socket, std::size_t listener);
+  // What the kernel has accepted already is taken; unless somebody else accepts from that socket.
+  void stop_accepting_from(std::size_t listener, bool handed_over);
   // No new connections; those that the kernel has accepted are still placed. `then` runs on the
   // worker's thread, after which nothing is handed to another worker any more.
   void stop_accepting(std::function<void()> then);
@@ -82,6 +89,10 @@ class Worker {
   void connection_gone(LocalConnection& connection);
   // Tells who waits for the drain once connections are gone, the local ones first.
   void look_at_drain();
+  // Connections of this listener are to end once they have finished what they do.
+  bool leaving(std::size_t listener) const noexcept {
+    return phase_ != Phase::serving || listeners_[listener]->closing;
+  }
   // HTTP/2 streams on this listener have a way upstream, as far as is known.
   bool offers_http2(const Listener& listener) const;
   // Some cluster of this listener is known to have none: its clients must come back with HTTP/1.1.
@@ -90,14 +101,18 @@ class Worker {
   // In a drain: when the next watch that asks should end (watch_turns.hpp).
   runtime::Clock::time_point turn_to_end_watch() noexcept;
 
-  const Config& config_;
+  Settings config_;
   WorkerReports reports_;
   const std::vector<std::unique_ptr<Worker>>& group_;
   runtime::EventLoop loop_;
   tls::WriteBatch batch_;
   runtime::BufferPool buffers_;
   std::vector<ListenerPtr> listeners_;
-  std::vector<std::unique_ptr<runtime::Acceptor>> acceptors_;
+  struct Accepting {
+    std::size_t listener;
+    std::unique_ptr<runtime::Acceptor> acceptor;
+  };
+  std::vector<Accepting> acceptors_;
   std::vector<std::unique_ptr<UpstreamPool>> upstreams_;   // by upstream
   std::vector<std::unique_ptr<H2Upstream>> h2_upstreams_;  // the same
   std::vector<LocalConnection*> local_connections_;        // each knows its index

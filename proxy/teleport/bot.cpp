@@ -59,16 +59,7 @@ Bot::Bot(asio::io_context& io, const Config& config, std::unique_ptr<BotStorage>
       storage_(std::move(storage)),
       events_(std::move(events)),
       wake_(io),
-      watch_timer_(io) {
-  for (std::size_t i = 0; i < config.services.size(); ++i) {
-    if (!config.services[i].by_bot()) continue;
-    Output output;
-    output.index = i;
-    output.service = &config.services[i];
-    output.selectors = output.service->clusters;
-    outputs_.push_back(std::move(output));
-  }
-}
+      watch_timer_(io) {}
 
 Bot::~Bot() = default;
 
@@ -96,6 +87,11 @@ void Bot::renew_now(const std::string& why) {
   wake();
 }
 
+void Bot::reconfigure(const Config& config, std::map<std::size_t, Service> services) {
+  wanted_ = Wanted{config, std::move(services)};
+  wake();
+}
+
 void Bot::wake() {
   woken_ = true;
   wake_.cancel();
@@ -118,6 +114,10 @@ asio::awaitable<void> Bot::run() {
 // All that is due, in the order in which one thing needs the other.
 asio::awaitable<AuthResult<void>> Bot::round() {
   woken_ = only_outputs_failed_ = false;
+  if (wanted_) {
+    take_over(std::move(*wanted_));
+    wanted_.reset();
+  }
   if (rotation_at_ <= Clock::now()) {
     rotation_at_ = Clock::time_point::max();
     renew_at_ = {};

@@ -26,7 +26,7 @@
 
 namespace kubelane::teleport {
 
-// Thread: control. `config` must outlive it, and it must outlive its feeds.
+// Thread: control. It must outlive its feeds.
 class Bot {
  public:
   struct Events {
@@ -43,11 +43,17 @@ class Bot {
   Bot(const Bot&) = delete;
   Bot& operator=(const Bot&) = delete;
 
+  // After the first reconfigure().
   void start();
   // Renews everything now: a signal, a certificate that a Proxy refused.
   void renew_now(const std::string& why);
 
-  // The identity of one service (index into Config::services): for all its clusters ("") or for
+  // From its next round on: this configuration, and these services in place of those of now (none
+  // at first), by the numbers that feed() and on_inventory know. Without onboarding the
+  // configuration of before stays in use.
+  void reconfigure(const Config& config, std::map<std::size_t, Service> services);
+
+  // The identity of one service (by its number): for all its clusters ("") or for
   // one.
   std::unique_ptr<IdentityFeed> feed(std::size_t service, const std::string& cluster);
 
@@ -57,8 +63,7 @@ class Bot {
   // What one service of the configuration needs.
   struct Output {
     std::size_t index = 0;
-    const Service* service = nullptr;
-    std::vector<ClusterSelector> selectors;
+    Service service;
     std::vector<std::string> roles;                 // of this round of certificates
     std::shared_ptr<EVP_PKEY> key;                  // the same
     BotIdentityPtr listing;                         // not bound to a cluster
@@ -71,6 +76,11 @@ class Bot {
     Clock::time_point renew_at{};
     Clock::time_point list_at{};
     std::string problem;
+  };
+
+  struct Wanted {
+    Config config;
+    std::map<std::size_t, Service> services;
   };
 
   boost::asio::awaitable<void> run();
@@ -92,6 +102,7 @@ class Bot {
   boost::asio::awaitable<void> send_heartbeat();
   boost::asio::awaitable<void> watch_rotations();
 
+  void take_over(Wanted wanted);
   AuthResult<void> adopt(BotIdentityPtr identity, const std::string& hash);
   AuthResult<void> publish(Output& output, const std::string& cluster, const BotIdentity& made);
   void told(Output& output, Inventory inventory);
@@ -113,7 +124,8 @@ class Bot {
   void drop_client();
 
   boost::asio::io_context& io_;
-  const Config& config_;
+  Config config_;  // replaced between two rounds only: a round refers to it across its waits
+  std::optional<Wanted> wanted_;
   std::unique_ptr<BotStorage> storage_;
   Events events_;
   boost::asio::steady_timer wake_;

@@ -1,0 +1,76 @@
+#include "config/difference.hpp"
+
+#include <functional>
+
+namespace kubelane {
+namespace {
+
+// What is set up once: the connection to Teleport, threads, files that are locked.
+template <class Visit>
+void each_fixed(Visit visit) {
+  visit("proxy_server", &Config::proxy_server);
+  visit("auth_server", &Config::auth_server);
+  visit("proxy_ca", &Config::proxy_ca);
+  visit("proxy_protocol", &Config::proxy_protocol);
+  visit("insecure", &Config::insecure);
+  visit("oneshot", &Config::oneshot);
+  visit("storage", &Config::storage_path);
+  visit("workers", &Config::workers);
+}
+
+using Same = std::function<bool(const Service& previous, const Service& next)>;
+
+// Pairs what is still without a partner, in the order of the file.
+void pair_up(const Config& previous, const Config& next, std::vector<bool>& taken,
+             std::vector<std::optional<std::size_t>>& goes_on_from, const Same& same) {
+  for (std::size_t i = 0; i < next.services.size(); ++i) {
+    for (std::size_t k = 0; k < previous.services.size() && !goes_on_from[i]; ++k) {
+      if (taken[k] || !same(previous.services[k], next.services[i])) continue;
+      goes_on_from[i] = k;
+      taken[k] = true;
+    }
+  }
+}
+
+}  // namespace
+
+bool same_service(const Service& left, const Service& right) {
+  Service moved = left;
+  moved.line = right.line;
+  return moved == right;
+}
+
+bool same_way(const Service& left, const Service& right) {
+  if (left.type != right.type || left.credentials_path != right.credentials_path ||
+      left.roles != right.roles)
+    return false;
+  // A kubernetes service of the bot's has a certificate for its one cluster.
+  return !left.by_bot() || left.type == Service::Type::kubernetes_v2 ||
+         left.clusters == right.clusters;
+}
+
+ConfigDifference compare(const Config& previous, const Config& next) {
+  ConfigDifference difference;
+  difference.goes_on_from.resize(next.services.size());
+  std::vector<bool> taken(previous.services.size());
+  const auto pair = [&](const Same& same) {
+    pair_up(previous, next, taken, difference.goes_on_from, same);
+  };
+  pair(same_service);
+  pair([](const Service& left, const Service& right) {
+    return same_way(left, right) && left.destination.path == right.destination.path;
+  });
+  pair(same_way);
+  for (std::size_t i = 0; i < taken.size(); ++i)
+    if (!taken[i]) difference.ended.push_back(i);
+  each_fixed([&](const char* name, auto member) {
+    if (previous.*member != next.*member) difference.need_restart.emplace_back(name);
+  });
+  return difference;
+}
+
+void keep_what_needs_restart(Config& next, const Config& previous) {
+  each_fixed([&](const char*, auto member) { next.*member = previous.*member; });
+}
+
+}  // namespace kubelane
