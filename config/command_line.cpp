@@ -87,6 +87,12 @@ constexpr SettingFlag setting_flags[] = {
     {"--exit-zero-on-sigterm", "exit.zero_on_sigterm", "KUBELANE_EXIT_ZERO_ON_SIGTERM",
      "exit code 0 after a SIGTERM even when the drain had to cut something (in containers: true)",
      true},
+    {"--exit-when-file", "exit.when_file", "KUBELANE_EXIT_WHEN_FILE",
+     "drain and exit 0 as soon as this file exists", false},
+    {"--exit-when-idle", "exit.when_idle", "KUBELANE_EXIT_WHEN_IDLE",
+     "drain and exit 0 after this time without a request, from the start on", false},
+    {"--exit-with-pid", "exit.with_pid", "KUBELANE_EXIT_WITH_PID",
+     "drain and exit 0 when this process ends", false},
     {"-d,--debug", "debug", "TBOT_DEBUG", "the same as --log-level debug", true},
 };
 

@@ -140,6 +140,9 @@ struct ExitRules {
   // Exit code 0 after a SIGTERM or SIGINT, whatever the drain had to cut; nothing: in a container.
   std::optional<bool> zero_on_sigterm;
   std::chrono::milliseconds min_sigterm_delay{0};  // SIGTERM: serve on for that long, then drain
+  std::string when_file;                           // exists: drain; absolute
+  std::chrono::milliseconds when_idle{0};          // no request for that long: drain; 0: never
+  int with_pid = 0;                                // that process ends: drain; 0: none
 };
 
 struct Config {

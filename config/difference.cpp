@@ -8,14 +8,28 @@ namespace {
 // What is set up once: the connection to Teleport, threads, files that are locked.
 template <class Visit>
 void each_fixed(Visit visit) {
-  visit("proxy_server", &Config::proxy_server);
-  visit("auth_server", &Config::auth_server);
-  visit("proxy_ca", &Config::proxy_ca);
-  visit("proxy_protocol", &Config::proxy_protocol);
-  visit("insecure", &Config::insecure);
-  visit("oneshot", &Config::oneshot);
-  visit("storage", &Config::storage_path);
-  visit("workers", &Config::workers);
+  visit(
+      "proxy_server", [](auto& config) -> auto& { return config.proxy_server; });
+  visit(
+      "auth_server", [](auto& config) -> auto& { return config.auth_server; });
+  visit(
+      "proxy_ca", [](auto& config) -> auto& { return config.proxy_ca; });
+  visit(
+      "proxy_protocol", [](auto& config) -> auto& { return config.proxy_protocol; });
+  visit(
+      "insecure", [](auto& config) -> auto& { return config.insecure; });
+  visit(
+      "oneshot", [](auto& config) -> auto& { return config.oneshot; });
+  visit(
+      "storage", [](auto& config) -> auto& { return config.storage_path; });
+  visit(
+      "workers", [](auto& config) -> auto& { return config.workers; });
+  visit(
+      "exit.when_file", [](auto& config) -> auto& { return config.exit.when_file; });
+  visit(
+      "exit.when_idle", [](auto& config) -> auto& { return config.exit.when_idle; });
+  visit(
+      "exit.with_pid", [](auto& config) -> auto& { return config.exit.with_pid; });
 }
 
 using Same = std::function<bool(const Service& previous, const Service& next)>;
@@ -63,14 +77,14 @@ ConfigDifference compare(const Config& previous, const Config& next) {
   pair(same_way);
   for (std::size_t i = 0; i < taken.size(); ++i)
     if (!taken[i]) difference.ended.push_back(i);
-  each_fixed([&](const char* name, auto member) {
-    if (previous.*member != next.*member) difference.need_restart.emplace_back(name);
+  each_fixed([&](const char* name, auto value_in) {
+    if (value_in(previous) != value_in(next)) difference.need_restart.emplace_back(name);
   });
   return difference;
 }
 
 void keep_what_needs_restart(Config& next, const Config& previous) {
-  each_fixed([&](const char*, auto member) { next.*member = previous.*member; });
+  each_fixed([&](const char*, auto value_in) { value_in(next) = value_in(previous); });
 }
 
 }  // namespace kubelane

@@ -180,6 +180,19 @@ std::vector<Setting> make_settings() {
                                                       : quote(text) + " is not true or false";
                  }});
   all.push_back(exit_delay("min_sigterm_delay", &ExitRules::min_sigterm_delay));
+  all.push_back(exit_delay("when_idle", &ExitRules::when_idle));
+  all.push_back({"exit.when_file", [](Config& config, const std::string& text) -> std::string {
+                   config.exit.when_file = text.empty() ? text : absolute_path(text);
+                   return {};
+                 }});
+  all.push_back(
+      {"exit.with_pid", [](Config& config, const std::string& text) -> std::string {
+         const auto [end, error] =
+             std::from_chars(text.data(), text.data() + text.size(), config.exit.with_pid);
+         if (error != std::errc() || end != text.data() + text.size() || config.exit.with_pid <= 0)
+           return quote(text) + " is not the number of a process";
+         return {};
+       }});
   all.push_back(size("max_connections", &Limits::max_connections, 1, 1'000'000));
   all.push_back(size("max_header_bytes", &Limits::max_header_bytes, 1024, 64u << 10));
   all.push_back(size("max_header_fields", &Limits::max_header_fields, 8, 256));

@@ -107,7 +107,25 @@ Outcome<void> App::start() {
   start_sources();
   for (const auto& [number, endpoint] : local_side_.endpoints()) open_endpoint(number);
   renew_certificate_later();
-  return {};
+  return start_exit_triggers();
+}
+
+Outcome<void> App::start_exit_triggers() {
+  const auto activity = [this] {
+    host::ExitTriggers::Activity sum;
+    for (const auto& worker : workers_) {
+      sum.begun += worker->requests_begun();
+      sum.running += worker->requests_running();
+    }
+    return sum;
+  };
+  const auto triggered = [this](const std::string& why) {
+    if (drain_.begun()) return;
+    log::info("stopping: finishing what is running", {{"cause", why}});
+    drain(0);
+  };
+  exit_triggers_ = std::make_unique<host::ExitTriggers>(io_, config_.exit, activity, triggered);
+  return exit_triggers_->start();
 }
 
 void App::start_workers() {
@@ -214,14 +232,17 @@ void App::read_credentials(int signal) {
   discovery_->refresh();
 }
 
-// `signal` 0: by itself.
+// `signal` 0: by itself, which always ends well.
 void App::drain(int signal) {
   Drain::Times times;
   times.limit = config_.timeouts.drain;
   if (signal == SIGTERM) times.delay = config_.exit.min_sigterm_delay;
   if (times.delay.count() > 0)
     log::info("serving on before the drain", {{"milliseconds", times.delay.count()}});
-  drain_.begin(times, [this](bool complete) { finish(complete || exit_zero() ? 0 : 1); });
+  const bool by_itself = signal == 0;
+  drain_.begin(times, [this, by_itself](bool complete) {
+    finish(complete || by_itself || exit_zero() ? 0 : 1);
+  });
 }
 
 // Where a cluster's tools take any other code for a failure of the Pod, 0 is the default.

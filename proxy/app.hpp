@@ -20,6 +20,7 @@
 #include "config/load.hpp"
 #include "config/result.hpp"
 #include "proxy/drain.hpp"
+#include "proxy/host/exit_triggers.hpp"
 #include "proxy/local_side.hpp"
 #include "proxy/relay/worker.hpp"
 #include "proxy/teleport/bot.hpp"
@@ -37,8 +38,9 @@ class App {
   App(const App&) = delete;
   App& operator=(const App&) = delete;
 
-  // Serves until a signal ends it. Returns the process's exit code: 0 drained; 1 could not start,
-  // was stopped before the drain ended, or had to cut what still ran (unless ExitRules want 0).
+  // Serves until a signal or a trigger of ExitRules ends it. Returns the process's exit code: 0
+  // drained; 1 could not start, was stopped before the drain ended, or had to cut what still ran
+  // (unless ExitRules want 0).
   int run();
 
  private:
@@ -78,6 +80,7 @@ class App {
   void give_memory_back_later();
   void await_signal();
   void read_credentials(int signal);
+  Outcome<void> start_exit_triggers();
   void drain(int signal);
   bool exit_zero() const;
   void finish(int exit_code);
@@ -127,6 +130,7 @@ class App {
   LocalSide local_side_;
   std::vector<std::unique_ptr<relay::Worker>> workers_;
   Drain drain_;
+  std::unique_ptr<host::ExitTriggers> exit_triggers_;
   std::unique_ptr<teleport::Discovery> discovery_;
   std::unique_ptr<teleport::Bot> bot_;     // null: all services have credentials of tbot's
   std::vector<ServiceNumber> configured_;  // as config_.services

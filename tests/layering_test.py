@@ -14,18 +14,19 @@ ALLOWED = {
     "proxy/observe": {"config"},
     "proxy/http": {"config"},
     "proxy/runtime": {"config", "tls", "proxy/observe"},
+    "proxy/host": {"config", "tls", "proxy/observe", "proxy/runtime"},
     "proxy/link": {"config", "tls", "proxy/observe", "proxy/http", "proxy/runtime"},
     "proxy/relay": {"config", "tls", "proxy/observe", "proxy/http", "proxy/runtime", "proxy/link"},
     "proxy/teleport": {"config", "tls", "proxy/observe", "proxy/http", "proxy/runtime",
                        "proxy/link", "proxy/teleport/proto"},
     "proxy/kube": {"config", "tls", "proxy/observe", "proxy/http", "proxy/runtime"},
     "proxy": {"config", "tls", "proxy/observe", "proxy/http", "proxy/runtime", "proxy/link",
-              "proxy/relay", "proxy/teleport", "proxy/kube"},
+              "proxy/relay", "proxy/teleport", "proxy/kube", "proxy/host"},
 }
 
 # pattern, folders where it is at home, why it is banned elsewhere
 BANS = [
-    (r"#include <boost/asio", ["proxy/runtime", "proxy/teleport", "proxy"],
+    (r"#include <boost/asio", ["proxy/runtime", "proxy/host", "proxy/teleport", "proxy"],
      "Asio runs the control thread only"),
     (r"#include <openssl/", ["tls", "proxy/kube", "proxy/relay", "proxy/teleport"],
      "OpenSSL stays behind tls/"),

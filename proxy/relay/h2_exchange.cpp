@@ -38,6 +38,7 @@ Error local_error(Code code, const char* where) { return {code, Side::local, Ret
 H2Exchange::H2Exchange(LocalHttp2& local, std::int32_t stream)
     : local_(local),
       worker_(local.worker_),
+      running_(worker_),
       local_stream_(stream),
       local_side_(*this),
       upstream_side_(*this),

@@ -151,6 +151,7 @@ runtime::Task<bool> LocalHttp1::refuse_head(Code code, std::string message,
 }
 
 runtime::Task<After> LocalHttp1::serve_request() {
+  const Worker::Running running(worker_);
   const http::RequestHead& head = worker_.request_head_;
   head_method_ = head.method == "HEAD";
   up_.passed = 0;

@@ -68,9 +68,17 @@ class Worker {
   // Tunnels and whatever is left end now: properly where possible.
   void end_all();
   void stop_and_join();
-  // Connections given to it and not yet gone. The one value that threads share (relaxed).
+  // Connections given to it and not yet gone. This and the next two are all that threads share
+  // (relaxed).
   std::size_t connections() const noexcept {
     return connection_count_.load(std::memory_order_relaxed);
+  }
+  // Requests whose head has come, over both protocols, and those of them that are not over.
+  std::uint64_t requests_begun() const noexcept {
+    return requests_begun_.load(std::memory_order_relaxed);
+  }
+  std::uint64_t requests_running() const noexcept {
+    return requests_running_.load(std::memory_order_relaxed);
   }
 
  private:
@@ -83,6 +91,22 @@ class Worker {
   friend class Exchange;
   friend class Tunnel;
   enum class Phase : std::uint8_t { serving, draining, ending };
+  // A request, from its head to its end. Only the worker's thread writes.
+  class Running {
+   public:
+    explicit Running(Worker& worker) noexcept : worker_(worker) {
+      worker.requests_begun_.store(worker.requests_begun() + 1, std::memory_order_relaxed);
+      worker.requests_running_.store(worker.requests_running() + 1, std::memory_order_relaxed);
+    }
+    ~Running() {
+      worker_.requests_running_.store(worker_.requests_running() - 1, std::memory_order_relaxed);
+    }
+    Running(const Running&) = delete;
+    Running& operator=(const Running&) = delete;
+
+   private:
+    Worker& worker_;
+  };
 
   void add_upstreams(std::size_t count);
   void place(tls::UniqueFd fd, std::size_t listener);
@@ -123,6 +147,8 @@ class Worker {
   runtime::Clock::time_point drain_began_{};
   std::size_t watch_turns_ = 0;  // given in this drain
   std::atomic<std::size_t> connection_count_{0};
+  std::atomic<std::uint64_t> requests_begun_{0};
+  std::atomic<std::uint64_t> requests_running_{0};
 
   // Scratch of one turn: never valid across a suspension.
   http::RequestHead request_head_;
