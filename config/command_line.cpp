@@ -93,6 +93,10 @@ constexpr SettingFlag setting_flags[] = {
      "drain and exit 0 after this time without a request, from the start on", false},
     {"--exit-with-pid", "exit.with_pid", "KUBELANE_EXIT_WITH_PID",
      "drain and exit 0 when this process ends", false},
+    {"--sandbox", "sandbox", "KUBELANE_SANDBOX",
+     "after the start, open only files that are needed, where the kernel has Landlock: true or "
+     "false (true)",
+     false},
     {"-d,--debug", "debug", "TBOT_DEBUG", "the same as --log-level debug", true},
 };
 

@@ -16,6 +16,7 @@ namespace kubelane {
 struct ListenAddress {
   std::string host = "127.0.0.1";  // literal IP or "localhost"; IPv6 without brackets
   std::uint16_t port = 0;
+  std::string passed{};  // in place of both: the name of a socket that systemd passes
   bool operator==(const ListenAddress&) const = default;
 };
 
@@ -168,7 +169,8 @@ struct Config {
   unsigned workers = 0;  // data threads; 0: one per CPU, at most 2
   LogFormat log_format = LogFormat::text;
   LogLevel log_level = LogLevel::info;
-  bool debug = false;  // tbot's; log_level is debug then
+  bool sandbox = true;  // after the start, open only the files that are needed (Landlock)
+  bool debug = false;   // tbot's; log_level is debug then
   Limits limits;
   Timeouts timeouts;
   ExitRules exit;

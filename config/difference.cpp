@@ -23,6 +23,8 @@ void each_fixed(Visit visit) {
   visit(
       "storage", [](auto& config) -> auto& { return config.storage_path; });
   visit(
+      "sandbox", [](auto& config) -> auto& { return config.sandbox; });
+  visit(
       "workers", [](auto& config) -> auto& { return config.workers; });
   visit(
       "exit.when_file", [](auto& config) -> auto& { return config.exit.when_file; });

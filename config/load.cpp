@@ -243,7 +243,8 @@ class Loader : private YamlReader {
                          "log",
                          "limits",
                          "timeouts",
-                         "exit"};
+                         "exit",
+                         "sandbox"};
     each(root, valid, "",
          [&](const std::string& key, const YAML::Node& name, const YAML::Node& node) {
            read_root_field(key, name, node);
@@ -1035,9 +1036,10 @@ class Loader : private YamlReader {
 
   void add_listener(const ListenAddress& address, const std::string& owner, const Place& at,
                     std::map<std::string, std::string>& listeners) {
-    if (address.port == 0) return;
+    if (address.port == 0 && address.passed.empty()) return;
     const std::string host = address.host == "localhost" ? "127.0.0.1" : address.host;
-    const std::string key = host + ":" + std::to_string(address.port);
+    const std::string key = address.passed.empty() ? host + ":" + std::to_string(address.port)
+                                                   : "systemd:" + address.passed;
     const auto [other, fresh] = listeners.emplace(key, owner);
     if (!fresh) error(at, other->second + " and " + owner + " listen on the same address " + key);
   }

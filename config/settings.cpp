@@ -173,6 +173,7 @@ std::vector<Setting> make_settings() {
                    }
                    return not_one_of(text, valid);
                  }});
+  all.push_back(boolean("sandbox", &Config::sandbox));
   all.push_back(boolean("debug", &Config::debug));
   all.push_back({"exit.zero_on_sigterm", [](Config& config, const std::string& text) {
                    config.exit.zero_on_sigterm = parse_bool(text);

@@ -86,6 +86,11 @@ std::optional<ListenAddress> parse_listen(const std::string& text) {
   ListenAddress address;
   std::string host;
   std::string port;
+  if (constexpr std::string_view passed = "systemd:"; text.starts_with(passed)) {
+    address.passed = text.substr(passed.size());
+    if (address.passed.empty()) return std::nullopt;
+    return address;
+  }
   if (text.starts_with('[')) {
     const std::size_t end = text.find("]:");
     if (end == std::string::npos) return std::nullopt;
@@ -108,6 +113,7 @@ std::optional<ListenAddress> parse_listen(const std::string& text) {
 }
 
 bool is_loopback(const ListenAddress& address) {
+  if (!address.passed.empty()) return true;
   in6_addr six{};
   if (::inet_pton(AF_INET6, address.host.c_str(), &six) == 1) return IN6_IS_ADDR_LOOPBACK(&six);
   return address.host == "localhost" || address.host.starts_with("127.");

@@ -18,8 +18,9 @@ std::optional<std::chrono::milliseconds> parse_duration(const std::string& text)
 std::optional<std::size_t> parse_size(const std::string& text);
 
 // host:port with an IP literal (IPv6 in brackets) or localhost; ":7443" is 127.0.0.1, a bare port
-// too.
+// too. "systemd:NAME" is a socket that systemd passes.
 std::optional<ListenAddress> parse_listen(const std::string& text);
+// Of a passed socket nothing is known here: it counts as loopback.
 bool is_loopback(const ListenAddress& address);
 
 // true/false, yes/no, on/off as YAML 1.1 has them.

@@ -55,15 +55,16 @@ void forget_code_pages() {
 
 }  // namespace
 
-App::App(Config config, std::function<LoadResult()> read_again)
+App::App(Config config, ConfigSource source)
     : config_(std::move(config)),
-      read_again_(std::move(read_again)),
+      source_(std::move(source)),
       signals_(io_, SIGTERM, SIGINT),
       certificate_timer_(io_),
       kubeconfig_timer_(io_),
       memory_timer_(io_),
       oneshot_timer_(io_),
-      drain_(io_, workers_) {
+      drain_(io_, workers_),
+      notifier_(host::Notifier::from_environment()) {
   signals_.add(SIGHUP);
   signals_.add(SIGUSR1);
   if (config_.workers == 0)
@@ -91,7 +92,9 @@ int App::run() {
 // Trust, then listeners, then workers, then credentials; connections are accepted from the start
 // and answered with 503 until there are credentials.
 Outcome<void> App::start() {
-  if (Outcome<void> opened = local_side_.open(config_.storage_path); !opened) return opened.error();
+  if (Outcome<void> opened = local_side_.open(config_.storage_path, host::take_passed_sockets());
+      !opened)
+    return opened.error();
   Outcome<LocalSide::Plan> plan =
       local_side_.plan(config_, std::vector<std::optional<std::size_t>>(config_.services.size()));
   if (!plan) return plan.error();
@@ -103,11 +106,46 @@ Outcome<void> App::start() {
   if (Outcome<void> made = local_side_.renew_certificate(config_); !made) return made.error();
   for (std::size_t i = 0; i < config_.services.size(); ++i)
     configured_.push_back(add_service(config_.services[i], endpoints[i]));
+  enter_sandbox();
   start_workers();
   start_sources();
   for (const auto& [number, endpoint] : local_side_.endpoints()) open_endpoint(number);
   renew_certificate_later();
-  return start_exit_triggers();
+  if (Outcome<void> watching = start_exit_triggers(); !watching) return watching.error();
+  notifier_.ready();
+  tell_status();
+  start_watchdog();
+  return {};
+}
+
+// What opened files before this goes on with them. Threads that start later are in it, too.
+void App::enter_sandbox() {
+  if (!config_.sandbox) return;
+  granted_ = host::files_of(config_, source_.path);
+  sandbox_ = host::enter_sandbox(granted_);
+  log::debug(sandbox_ == host::Sandbox::on
+                 ? "files are restricted to those that are needed"
+                 : "this kernel has no Landlock: files are not restricted");
+}
+
+void App::start_watchdog() {
+  const auto interval = notifier_.watchdog_interval();
+  if (!interval) return;
+  std::vector<host::Watchdog::Ask> loops;
+  for (const auto& worker : workers_)
+    loops.emplace_back(
+        [raw = worker.get()](std::function<void()> then) { raw->ask(std::move(then)); });
+  watchdog_ = std::make_unique<host::Watchdog>(io_, *interval, std::move(loops),
+                                               [this] { notifier_.watchdog(); });
+  watchdog_->start();
+}
+
+// For `systemctl status`.
+void App::tell_status() {
+  const auto ready = std::count_if(services_.begin(), services_.end(),
+                                   [](const auto& each) { return each.second.ready; });
+  notifier_.status(std::to_string(ready) + " of " + std::to_string(services_.size()) +
+                   " services are ready");
 }
 
 Outcome<void> App::start_exit_triggers() {
@@ -209,7 +247,12 @@ void App::await_signal() {
   signals_.async_wait([this](boost::system::error_code error, int signal) {
     if (error) return;
     if (signal == SIGHUP || signal == SIGUSR1) {
-      if (signal == SIGHUP && !drain_.begun()) reload();
+      if (signal == SIGHUP && !drain_.begun()) {
+        notifier_.reloading();
+        reload();
+        notifier_.ready();
+        tell_status();
+      }
       read_credentials(signal);
     } else if (drain_.begun()) {
       log::warn("second signal: stopping now");
@@ -234,6 +277,7 @@ void App::read_credentials(int signal) {
 
 // `signal` 0: by itself, which always ends well.
 void App::drain(int signal) {
+  notifier_.stopping();
   Drain::Times times;
   times.limit = config_.timeouts.drain;
   if (signal == SIGTERM) times.delay = config_.exit.min_sigterm_delay;

@@ -21,6 +21,9 @@
 #include "config/result.hpp"
 #include "proxy/drain.hpp"
 #include "proxy/host/exit_triggers.hpp"
+#include "proxy/host/sandbox.hpp"
+#include "proxy/host/systemd.hpp"
+#include "proxy/host/watchdog.hpp"
 #include "proxy/local_side.hpp"
 #include "proxy/relay/worker.hpp"
 #include "proxy/teleport/bot.hpp"
@@ -29,11 +32,17 @@
 
 namespace kubelane {
 
+// Where the configuration comes from.
+struct ConfigSource {
+  std::string path;  // empty: there is no file
+  // As it would be read now, for SIGHUP.
+  std::function<LoadResult()> read;
+};
+
 // Owns: everything. One per process.
 class App {
  public:
-  // `read_again`: the configuration as it would be read now, for SIGHUP.
-  App(Config config, std::function<LoadResult()> read_again);
+  App(Config config, ConfigSource source);
   ~App();
   App(const App&) = delete;
   App& operator=(const App&) = delete;
@@ -76,6 +85,9 @@ class App {
   void start_workers();
   void start_sources();
   void open_endpoint(std::size_t endpoint);
+  void enter_sandbox();
+  void start_watchdog();
+  void tell_status();
   void renew_certificate_later();
   void give_memory_back_later();
   void await_signal();
@@ -120,7 +132,7 @@ class App {
   void forget_removed(std::size_t endpoint, const std::string& cluster);
 
   Config config_;
-  std::function<LoadResult()> read_again_;
+  ConfigSource source_;
   boost::asio::io_context io_{1};
   boost::asio::signal_set signals_;
   boost::asio::steady_timer certificate_timer_;
@@ -130,6 +142,10 @@ class App {
   LocalSide local_side_;
   std::vector<std::unique_ptr<relay::Worker>> workers_;
   Drain drain_;
+  host::Notifier notifier_;
+  std::unique_ptr<host::Watchdog> watchdog_;
+  host::FileAccess granted_;  // by the sandbox
+  host::Sandbox sandbox_ = host::Sandbox::none;
   std::unique_ptr<host::ExitTriggers> exit_triggers_;
   std::unique_ptr<teleport::Discovery> discovery_;
   std::unique_ptr<teleport::Bot> bot_;     // null: all services have credentials of tbot's

@@ -16,7 +16,7 @@ constexpr std::size_t most_removed = 1000;  // clusters that are remembered, of 
 }  // namespace
 
 void App::reload() {
-  LoadResult loaded = read_again_();
+  LoadResult loaded = source_.read();
   std::vector<Problem> problems = std::move(loaded.errors);
   problems.insert(problems.end(), loaded.missing.begin(), loaded.missing.end());
   for (const Problem& problem : problems)
@@ -34,6 +34,14 @@ Outcome<void> App::change_to(Config next) {
   if (next.workers == 0) next.workers = std::clamp(std::thread::hardware_concurrency(), 1u, 2u);
   const ConfigDifference difference = compare(config_, next);
   keep_what_needs_restart(next, config_);
+  if (sandbox_ == host::Sandbox::on) {
+    const std::vector<std::string> out = host::beyond(granted_, host::files_of(next, source_.path));
+    if (!out.empty())
+      return Failure{Code::config,
+                     out.front() +
+                         " is beyond the files that kubelane may open since its start (Landlock); "
+                         "restart it, or start it with sandbox: false"};
+  }
   std::vector<std::optional<std::size_t>> current;
   for (const auto& from : difference.goes_on_from) {
     current.emplace_back();
@@ -62,6 +70,7 @@ Outcome<void> App::change_to(Config next) {
       log::error("cannot renew the local server certificate", {{"cause", made.error().message}});
   const bool starts_bot = first_bot != nullptr;
   if (starts_bot) bot_ = std::move(first_bot);
+  const LogLevel level_before = config_.log_level;
   change_services(next, difference, endpoints);
   if (starts_bot) bot_->start();
   for (const LocalSide::Plan::Closed& each : closed)
@@ -69,6 +78,8 @@ Outcome<void> App::change_to(Config next) {
   for (const std::size_t endpoint : opened) open_endpoint(endpoint);
   for (const auto& worker : workers_) worker->change_settings(config_);
   log::set_format(config_.log_format);
+  // Told by whichever level tells more; and what is told applies already.
+  if (config_.log_level < level_before) log::set_level(config_.log_level);
   log::info("the configuration is taken over",
             {{"services", configured_.size()}, {"ended", difference.ended.size()}});
   log::set_level(config_.log_level);

@@ -260,6 +260,7 @@ void App::look_at(ServiceNumber service) {
   if (state.stale_kubeconfig && !write_kubeconfig(state)) retry_kubeconfigs();
   if (state.ready || state.stale_kubeconfig || !usable(state)) return;
   state.ready = true;
+  tell_status();
   const Service& configured = state.configured;
   std::size_t told = 0;
   for (const teleport::ServedCluster& cluster : state.clusters) {

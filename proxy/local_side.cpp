@@ -32,7 +32,9 @@ bool serves(const Endpoint& endpoint, const Service& service, const ListenAddres
 
 }  // namespace
 
-Outcome<void> LocalSide::open(const std::string& storage_path) {
+Outcome<void> LocalSide::open(const std::string& storage_path,
+                              std::vector<host::PassedSocket> passed) {
+  passed_ = std::move(passed);
   Outcome<tls::LocalTrust> trust = tls::open_local_trust(storage_path);
   if (!trust) return trust.error();
   trust_ = std::move(*trust);
@@ -46,14 +48,14 @@ std::optional<std::size_t> LocalSide::shared_endpoint() const {
 }
 
 std::optional<std::size_t> LocalSide::at_address(const ListenAddress& wanted) const {
-  if (wanted.port == 0) return std::nullopt;
+  if (wanted.port == 0 && wanted.passed.empty()) return std::nullopt;
   for (const auto& [number, endpoint] : endpoints_)
     if (!endpoint.closing && endpoint.wanted == wanted) return number;
   return std::nullopt;
 }
 
 // Another endpoint at the same address hands its socket on, so that nobody is refused meanwhile.
-Outcome<void> LocalSide::bind(Endpoint& endpoint) const {
+Outcome<void> LocalSide::bind(Endpoint& endpoint, bool allow_remote) const {
   if (const auto other = at_address(endpoint.wanted)) {
     endpoint.address = endpoints_.at(*other).address;
     endpoint.socket = duplicate_socket(*other);
@@ -61,10 +63,36 @@ Outcome<void> LocalSide::bind(Endpoint& endpoint) const {
     return Failure{Code::config, "cannot go on listening on " + client_address(*other) + ": " +
                                      std::generic_category().message(errno)};
   }
+  if (!endpoint.wanted.passed.empty()) return take_passed(endpoint, allow_remote);
   Outcome<runtime::ListeningSocket> listening = runtime::listen_on(endpoint.wanted);
   if (!listening) return listening.error();
   endpoint.address = endpoint.wanted;
   endpoint.address.port = listening->port;
+  endpoint.socket = std::move(listening->fd);
+  return {};
+}
+
+// The original stays here, for another configuration that names it.
+Outcome<void> LocalSide::take_passed(Endpoint& endpoint, bool allow_remote) const {
+  const std::string& name = endpoint.wanted.passed;
+  const std::string what = "the socket systemd:" + name + " ";
+  const auto found =
+      std::find_if(passed_.begin(), passed_.end(),
+                   [&](const host::PassedSocket& each) { return each.name == name; });
+  if (found == passed_.end()) {
+    std::string names;
+    for (const host::PassedSocket& each : passed_) names += " " + each.name;
+    return Failure{Code::config,
+                   what + "was not passed by systemd (passed:" + (names.empty() ? " none" : names) +
+                       "); name it by FileDescriptorName= in a .socket unit"};
+  }
+  tls::UniqueFd fd(::fcntl(found->fd.get(), F_DUPFD_CLOEXEC, 3));
+  Outcome<runtime::ListeningSocket> listening = runtime::listen_by(std::move(fd), endpoint.address);
+  if (!listening) return Failure{Code::config, what + listening.error().message};
+  if (!is_loopback(endpoint.address) && !allow_remote)
+    return Failure{Code::config, what + "listens on " + endpoint.address.host +
+                                     ", which other machines can reach; set allow_remote: true "
+                                     "(--allow-remote) if that is meant"};
   endpoint.socket = std::move(listening->fd);
   return {};
 }
@@ -93,7 +121,7 @@ Outcome<LocalSide::Plan> LocalSide::plan(
       endpoint.auth = service.local_auth;
       endpoint.tls = service.local_tls;
       endpoint.shared = shared;
-      if (Outcome<void> bound = bind(endpoint); !bound) return bound.error();
+      if (Outcome<void> bound = bind(endpoint, config.allow_remote); !bound) return bound.error();
       number = plan.next_number++;
       plan.opened.emplace(*number, std::move(endpoint));
     }

@@ -12,6 +12,7 @@
 
 #include "config/config.hpp"
 #include "config/result.hpp"
+#include "proxy/host/systemd.hpp"
 #include "proxy/kube/kubeconfig.hpp"
 #include "proxy/relay/listener.hpp"
 #include "tls/local_ca.hpp"
@@ -34,8 +35,8 @@ struct Endpoint {
 // Thread: control.
 class LocalSide {
  public:
-  // Reads or makes the local CA and the token.
-  Outcome<void> open(const std::string& storage_path);
+  // Reads or makes the local CA and the token. `passed`: by systemd, for listeners that name them.
+  Outcome<void> open(const std::string& storage_path, std::vector<host::PassedSocket> passed);
 
   // What a configuration wants, with the new sockets bound already.
   struct Plan {
@@ -74,8 +75,10 @@ class LocalSide {
  private:
   std::optional<std::size_t> shared_endpoint() const;
   std::optional<std::size_t> at_address(const ListenAddress& wanted) const;
-  Outcome<void> bind(Endpoint& endpoint) const;
+  Outcome<void> bind(Endpoint& endpoint, bool allow_remote) const;
+  Outcome<void> take_passed(Endpoint& endpoint, bool allow_remote) const;
 
+  std::vector<host::PassedSocket> passed_;
   std::map<std::size_t, Endpoint> endpoints_;
   std::size_t next_number_ = 0;
   tls::LocalTrust trust_;

@@ -46,7 +46,8 @@ int run(int argc, char** argv) {
   kubelane::log::init(loaded.config.log_format, loaded.config.log_level);
   for (const kubelane::Problem& warning : loaded.warnings)
     kubelane::log::warn("configuration", {{"problem", warning.text()}});
-  kubelane::App app(std::move(loaded.config), [&command] { return kubelane::resolve(command); });
+  kubelane::App app(std::move(loaded.config),
+                    {command.config_path, [&command] { return kubelane::resolve(command); }});
   const int exit_code = app.run();
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
   // All that must outlive us is written. What is left would only wait: a look-up of a name that no

@@ -68,6 +68,8 @@ class Worker {
   // Tunnels and whatever is left end now: properly where possible.
   void end_all();
   void stop_and_join();
+  // `then` runs on the worker's thread, soon, when that is not stuck.
+  void ask(std::function<void()> then) { loop_.post(std::move(then)); }
   // Connections given to it and not yet gone. This and the next two are all that threads share
   // (relaxed).
   std::size_t connections() const noexcept {

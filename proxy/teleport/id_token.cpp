@@ -205,6 +205,17 @@ Outcome<std::string> read_secret_file(const std::string& path, const std::string
 }
 
 Outcome<std::string> read_token(const Onboarding& onboarding) {
+  if (constexpr std::string_view credential = "credential:";
+      onboarding.token.starts_with(credential)) {
+    const std::string name = onboarding.token.substr(credential.size());
+    const char* const directory = std::getenv("CREDENTIALS_DIRECTORY");
+    if (directory == nullptr || name.empty() || name.find('/') != std::string::npos)
+      return Failure{Code::io, "onboarding.token: " + onboarding.token +
+                                   " is a credential that systemd passes: give the unit "
+                                   "LoadCredential=" +
+                                   name + ":/path/of/the/file"};
+    return read_secret_file(std::string(directory) + "/" + name, "onboarding.token: the file");
+  }
   if (!onboarding.token.starts_with('/')) return onboarding.token;
   return read_secret_file(onboarding.token, "onboarding.token: the file");
 }
