@@ -49,6 +49,15 @@ constexpr SettingFlag setting_flags[] = {
      false},
     {"--join-method", "onboarding.join_method", "KUBELANE_JOIN_METHOD",
      "how the bot joins: kubernetes, token, github, gitlab, … (token)", false},
+    {"--registration-secret", "onboarding.bound_keypair.registration_secret",
+     "TBOT_REGISTRATION_SECRET",
+     "bound_keypair: what lets the first join bind a key; the file or the variable hides it better",
+     false},
+    {"--registration-secret-path", "onboarding.bound_keypair.registration_secret_path",
+     "KUBELANE_REGISTRATION_SECRET_PATH", "the same, in a file", false},
+    {"--static-key-path", "onboarding.bound_keypair.static_private_key_path",
+     "KUBELANE_STATIC_KEY_PATH",
+     "bound_keypair: a private key of your own (PEM), registered in the token", false},
     {"--join-uri", "join_uri", "KUBELANE_JOIN_URI",
      "address, method and token in one: tbot+proxy+<method>://<token>@<host>:<port>", false},
     {"-a,--auth-server", "auth_server", "TELEPORT_AUTH_SERVER",
@@ -83,8 +92,7 @@ constexpr SettingFlag setting_flags[] = {
 };
 
 // tbot's flags that are understood and have no effect yet.
-constexpr const char* idle_flags[] = {"--diag-addr", "--pid-file", "--registration-secret",
-                                      "--registration-secret-path", "--static-key-path"};
+constexpr const char* idle_flags[] = {"--diag-addr", "--pid-file"};
 constexpr const char* idle_switches[] = {"--fips", "--scoped", "--disable-exec-plugin"};
 
 // What else `tbot start` can be asked for.
@@ -206,6 +214,10 @@ void add_environment(const Environment& environment, Command& command) {
     if (const auto value = environment(flag.variable); value && !value->empty())
       command.overrides.push_back({flag.key, *value, flag.variable});
   }
+  // A key itself: no flag, because other users read command lines.
+  const char* const variable = "TBOT_BOUND_KEYPAIR_STATIC_KEY";
+  if (const auto value = environment(variable); value && !value->empty())
+    command.overrides.push_back({"onboarding.bound_keypair.static_key", *value, variable});
 }
 
 }  // namespace
