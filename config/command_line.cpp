@@ -10,6 +10,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include "config/settings.hpp"
 #include "config/suggest.hpp"
 
 namespace kubelane {
@@ -220,6 +221,20 @@ void add_environment(const Environment& environment, Command& command) {
     command.overrides.push_back({"onboarding.bound_keypair.static_key", *value, variable});
 }
 
+Command keypair_command(const std::string& storage, Command command) {
+  Config config;
+  std::string wrong = find_setting("storage")->set(config, storage);
+  if (wrong.empty() && config.storage_path.empty()) wrong = "a key in memory would be lost at once";
+  if (wrong.empty()) {
+    command.kind = Command::Kind::keypair;
+    command.storage_path = config.storage_path;
+    return command;
+  }
+  command.exit_code = 2;
+  command.output = "kubelane: --storage: " + wrong + "\n";
+  return command;
+}
+
 }  // namespace
 
 Command parse_command_line(int argc, const char* const* argv, const Environment& environment) {
@@ -258,6 +273,15 @@ Command parse_command_line(int argc, const char* const* argv, const Environment&
   CLI::App* check = app.add_subcommand(
       "check", "read file, environment and flags as start does, and report all problems");
   add_start_flags(*check, values);
+  CLI::App* keypair = app.add_subcommand("keypair", "keys of join method bound_keypair");
+  keypair->require_subcommand(1);
+  CLI::App* create = keypair->add_subcommand(
+      "create", "make the bot's joining key, where there is none, and print its public half");
+  std::string storage;
+  create->add_option("--storage", storage, "the bot's storage directory")
+      ->type_name("DIR")
+      ->required();
+  create->add_flag("--fips", command.fips, "a P-256 key, for clusters of suite fips-v1");
   CLI::App* version = app.add_subcommand("version", "print the version");
 
   try {
@@ -276,6 +300,7 @@ Command parse_command_line(int argc, const char* const* argv, const Environment&
     command.output = "kubelane " KUBELANE_VERSION "\n";
     return command;
   }
+  if (create->parsed()) return keypair_command(storage, std::move(command));
   if (!start->parsed() && !check->parsed()) {
     command.output = app.help();
     return command;

@@ -133,15 +133,30 @@ Outcome<std::string> BoundKeypair::rotate(KeyKind kind, std::string_view used,
   if (!newest.empty() && newest != active_.line && newest != stale_ &&
       newest != without_comment(used))
     return newest;
+  Outcome<Entry> made = make_entry(kind, now);
+  if (!made) return made.error();
+  history_.push_back(std::move(*made));
+  if (history_.size() > most_history) history_.erase(history_.begin());
+  return history_.back().line;
+}
+
+Outcome<void> BoundKeypair::create(KeyKind kind, std::chrono::system_clock::time_point now) {
+  Outcome<Entry> made = make_entry(kind, now);
+  if (!made) return made.error();
+  active_ = *made;
+  history_.push_back(std::move(*made));
+  return boost::system::in_place_value;
+}
+
+Outcome<BoundKeypair::Entry> BoundKeypair::make_entry(KeyKind kind,
+                                                      std::chrono::system_clock::time_point now) {
   Entry entry;
   entry.key =
       std::shared_ptr<EVP_PKEY>(kind == KeyKind::ecdsa ? tls::make_key() : tls::make_ed25519_key());
   if (!entry.key) return Failure{Code::internal, "OpenSSL cannot make a key"};
   entry.line = std::string(without_comment(tls::ssh_public_line(entry.key.get())));
   entry.time = utc(now);
-  history_.push_back(std::move(entry));
-  if (history_.size() > most_history) history_.erase(history_.begin());
-  return history_.back().line;
+  return entry;
 }
 
 Outcome<void> BoundKeypair::accept(std::string join_state, std::string_view public_line) {

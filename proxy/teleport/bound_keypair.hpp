@@ -42,6 +42,10 @@ class BoundKeypair {
   // Failure: fixed(), or OpenSSL cannot make one.
   Outcome<std::string> rotate(KeyKind kind, std::string_view used,
                               std::chrono::system_clock::time_point now);
+  // A key to be registered before the first join; bound() from now on. Failure: out of randomness.
+  Outcome<void> create(KeyKind kind, std::chrono::system_clock::time_point now);
+  // authorized_keys, no newline; empty: not bound().
+  const std::string& public_line() const noexcept { return active_.line; }
   // What a join ended with. Failure: Teleport has bound a key that is not here.
   Outcome<void> accept(std::string join_state, std::string_view public_line);
   // Of another token than before: keys stay in the history, nothing is bound.
@@ -56,6 +60,7 @@ class BoundKeypair {
     std::string time;  // RFC 3339, when it was made
   };
   static Outcome<Entry> read_key(std::string_view pem, const std::string& file);
+  static Outcome<Entry> make_entry(KeyKind kind, std::chrono::system_clock::time_point now);
   const Entry* entry_of(std::string_view public_line) const;
   std::string history_json() const;
 
