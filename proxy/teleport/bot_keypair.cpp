@@ -169,7 +169,7 @@ asio::awaitable<AuthResult<void>> Bot::renew_by_keypair() {
   if (!grant) {
     const AuthError& error = grant.error();
     if (error.outcome_unknown && !(repeatable && !known)) co_return doubt(error.message);
-    storage_->end_join();
+    if (!in_doubt_) storage_->end_join();  // else it is the note of an earlier join
     co_return error;
   }
   co_return take_grant(request.key, std::move(*grant), ring.used(), hash);

@@ -412,9 +412,16 @@ TEST_F(BotKeypair, a_lost_answer_to_a_rejoin_waits_and_a_mismatch_then_stops_it_
   const std::size_t before = joins();
   EXPECT_EQ(get("/bytes/10").status, 200);
   EXPECT_TRUE(auth().service().locks().empty());
+  // What fails meanwhile for another reason does not make it forget.
+  auth().inject(older, {Fault::Kind::drop});
+  ASSERT_TRUE(auth().wait_for([&](const lab::AuthCalls& seen) {
+    return seen.count(older) == before + 1 && seen.last(older)->done_at.has_value();
+  }));
+  ASSERT_TRUE(logged("the bot cannot renew; trying again"));
+  EXPECT_TRUE(fs::exists(store() / "kubelane-joining"));
   // The next one, an interval later, shows Teleport an older join state than its own.
   const std::string line = stop_line();
-  EXPECT_EQ(joins(), before + 1);
+  EXPECT_EQ(joins(), before + 2);
   EXPECT_NE(line.find("join state"), std::string::npos) << line;
   EXPECT_NE(line.find("tctl rm lock"), std::string::npos) << line;
   ASSERT_EQ(auth().service().locks().size(), 1u);

@@ -1,4 +1,5 @@
-// A gRPC answer from a peer that says anything in any order: the messages are those that a plain
+// A gRPC answer from a peer that says anything: trailers end it, as the HTTP/2 session sees to (it
+// has a fuzzer of its own); all else comes in any order. The messages are those that a plain
 // reading of the same bytes gives, however they were cut; what waits is bounded; once it is over
 // its status stays; a status text is short and free of control characters. Input: steps, each a
 // byte that says which (and how much is taken meanwhile), a length, and that many bytes.
@@ -76,10 +77,14 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         break;
       case 6:
         answer.on_trailers(fields);
+        answer.on_end();
         break;
-      case 5:
-        answer.on_head(statuses.at(choice / 8 % statuses.size()), fields, (choice & 0x80u) != 0);
+      case 5: {
+        const bool end = (choice & 0x80u) != 0;
+        answer.on_head(statuses.at(choice / 8 % statuses.size()), fields, end);
+        if (end) answer.on_end();
         break;
+      }
       case 4: {
         GrpcStatus lost;
         lost.code = GrpcCode::unavailable;

@@ -9,6 +9,7 @@
 
 #include <boost/json.hpp>
 
+#include "proxy/teleport/find.hpp"
 #include "proxy/teleport/join.hpp"
 #include "proxy/teleport/join_messages.hpp"
 #include "proxy/teleport/proto/join.pb.h"
