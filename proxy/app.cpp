@@ -271,7 +271,7 @@ void App::read_credentials(int signal) {
   for (const UpstreamState& upstream : upstreams_)
     if (upstream.source && !services_.at(upstream.service).configured.by_bot())
       upstream.source->reload();
-  if (bot_) bot_->renew_now("signal");
+  if (bot_) bot_->renew_now("signal", teleport::Bot::Wish::operators);
   discovery_->refresh();
 }
 

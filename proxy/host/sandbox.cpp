@@ -115,6 +115,8 @@ FileAccess files_of(const Config& config, const std::string& config_path) {
   read_around(config.proxy_ca);
   read_around(config.onboarding.ca_path);
   read_around(config.onboarding.kubernetes_token_path);
+  read_around(config.onboarding.bound_keypair.registration_secret_path);
+  read_around(config.onboarding.bound_keypair.static_key_path);
   if (config.onboarding.token.starts_with('/')) read_around(config.onboarding.token);
   for (const char* variable :
        {"KUBERNETES_TOKEN_PATH", "SSL_CERT_FILE", "SSL_CERT_DIR", "CREDENTIALS_DIRECTORY"})
