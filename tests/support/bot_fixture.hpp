@@ -24,6 +24,8 @@ class BotFixture : public KubelaneFixture {
   std::string service_type = "kubernetes/v2";
   std::string selectors = "[{name: demo}]";  // of kubernetes/v2
   long role_session = 12 * 3600L;
+  std::string web_address;  // empty: the Proxy's own
+  std::string web_ca_pem;   // with it
 
   void start_teleport() {
     if (proxy_options.clusters.empty()) add_cluster("demo");
@@ -68,8 +70,10 @@ class BotFixture : public KubelaneFixture {
   }
 
   std::string bot_config() {
-    std::string yaml = "version: v2\nproxy_server: " + proxy().address() +
-                       "\nproxy_ca: " + (directory() / "web-ca.pem").string() +
+    const std::string web = web_address.empty() ? proxy().address() : web_address;
+    const auto web_ca = directory() / (web_ca_pem.empty() ? "web-ca.pem" : "other-web-ca.pem");
+    if (!web_ca_pem.empty()) std::ofstream(web_ca) << web_ca_pem;
+    std::string yaml = "version: v2\nproxy_server: " + web + "\nproxy_ca: " + web_ca.string() +
                        "\nlisten: " + listen + "\nonboarding:\n  join_method: " + method +
                        "\n  token: \"" + join_token + "\"\n";
     if (method == "kubernetes")
