@@ -24,8 +24,10 @@ class BotFixture : public KubelaneFixture {
   std::string service_type = "kubernetes/v2";
   std::string selectors = "[{name: demo}]";  // of kubernetes/v2
   long role_session = 12 * 3600L;
-  std::string web_address;  // empty: the Proxy's own
-  std::string web_ca_pem;   // with it
+  lab::KubernetesKind kubernetes_kind = lab::KubernetesKind::static_jwks;
+  std::string account_audience;  // of the service account's token; empty: the cluster's name
+  std::string web_address;       // empty: the Proxy's own
+  std::string web_ca_pem;        // with it
 
   void start_teleport() {
     if (proxy_options.clusters.empty()) add_cluster("demo");
@@ -46,8 +48,8 @@ class BotFixture : public KubelaneFixture {
     token.method = method;
     token.bot = "ci";
     if (method == "kubernetes")
-      token.kubernetes = {
-          lab::KubernetesKind::static_jwks, issuer_.jwks(), "", {"default:kubelane"}};
+      token.kubernetes = {kubernetes_kind, issuer_.jwks(), issuer_.issuer(), {"default:kubelane"}};
+    auth().service().publish_jwks(issuer_.issuer(), issuer_.jwks());
     auth().service().put_token(token);
   }
   void add_cluster(const std::string& name, std::map<std::string, std::string> labels = {}) {
@@ -61,8 +63,9 @@ class BotFixture : public KubelaneFixture {
     lab::JwtIssuer::Times times;
     times.issued_ago -= skew;
     times.expires_in += skew;
-    std::ofstream(fresh) << issuer_.service_account("default", "kubelane",
-                                                    auth().service().cluster_name(), times);
+    std::ofstream(fresh) << issuer_.service_account(
+        "default", "kubelane",
+        account_audience.empty() ? auth().service().cluster_name() : account_audience, times);
     std::filesystem::rename(fresh, service_account_path());
   }
   std::filesystem::path service_account_path() const {
