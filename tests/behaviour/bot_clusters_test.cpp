@@ -96,7 +96,7 @@ TEST_F(BotClusters, five_hundred_have_a_certificate_each_where_teleport_is_old) 
   auth_options.server_version = "16.4.2";
   lifetimes = "credential_ttl: 1h\nrenewal_interval: 20m\n";
   for (std::size_t i = 0; i < count; ++i)
-    add_cluster(i == 0 ? "demo" : "cluster-" + std::to_string(i), {{"env", "prod"}});
+    add_cluster("cluster-" + std::to_string(i), {{"env", "prod"}});
   selectors = "[{labels: {env: prod}}]";
   start_teleport();
   const auto begin = std::chrono::steady_clock::now();
@@ -109,9 +109,9 @@ TEST_F(BotClusters, five_hundred_have_a_certificate_each_where_teleport_is_old) 
               static_cast<double>(kubelane().resident_bytes()) / (1 << 20));
   const auto certificates = [&] { return auth().calls().count_answered("GenerateUserCerts"); };
   EXPECT_EQ(certificates(), count + 1);  // and one to list clusters with
-  EXPECT_EQ(get("/bytes/10").status, 200);
+  EXPECT_EQ(get("/bytes/10", "cluster-0").status, 200);
   const std::string first = proxy().seen().requests.back().client_serial;
-  EXPECT_EQ(get("/bytes/10", "cluster-499").status, 200);
+  EXPECT_EQ(get("/bytes/10", "cluster-1").status, 200);
   EXPECT_NE(proxy().seen().requests.back().client_serial, first);
 
   // A renewal asks for as many again, and no more.
@@ -119,7 +119,8 @@ TEST_F(BotClusters, five_hundred_have_a_certificate_each_where_teleport_is_old) 
   ASSERT_TRUE(
       eventually([&] { return certificates() == 2 * (count + 1); }, std::chrono::seconds(60)));
   EXPECT_TRUE(eventually([&] {
-    return get("/bytes/10").status == 200 && proxy().seen().requests.back().client_serial != first;
+    return get("/bytes/10", "cluster-0").status == 200 &&
+           proxy().seen().requests.back().client_serial != first;
   }));
   const lab::AuthCalls seen = auth().calls();
   std::optional<lab::AuthCall::TimePoint> done;

@@ -117,6 +117,7 @@ TEST_F(UpstreamFailure, a_client_certificate_that_the_proxy_refuses) {
 }
 
 TEST_F(UpstreamFailure, a_proxy_without_kubernetes) {
+  more_yaml = "timeouts: {connect: 500ms}\n";
   ASSERT_NO_FATAL_FAILURE(start());
   proxy().set_kube_enabled(false);
   proxy().close_all();

@@ -73,7 +73,8 @@ bold "3. Use real kubectl through it"
 step "The first kubectl" default get namespaces
 
 bold "4. A renewal, every 5 seconds here, every 20 minutes in real life"
-wait_for 30 "$running" "a renewal" logged '"new credentials"' 2
+wait_for 30 "$running" "a renewal" logged "\"the bot's identity is renewed\"" 1
+wait_for 30 "$running" "its certificates" logged '"new credentials"' 2
 say_again "\"the bot's identity is renewed\""
 say_again '"new credentials"'
 step "The same kubeconfig goes on" default get namespaces
