@@ -85,6 +85,26 @@ class DayOfLife : public support::BotFixture {
     return eventually([&] { return renewals() >= before + times; }, std::chrono::seconds(60));
   }
 
+  // As one that is told to end: it takes no more connections, says goodbye on those it has, and
+  // finishes the answers that it has begun, which nobody could make good. Watches are cut.
+  void restart_proxy(milliseconds away) {
+    proxy().set_accept(lab::AcceptMode::refuse);
+    proxy().h2().goaway({});
+    EXPECT_TRUE(eventually([this] {
+      proxy().close_idle();
+      return proxy().wait_for(
+          [](const lab::Observations& seen) {
+            return std::all_of(seen.requests.begin(), seen.requests.end(), [](const auto& each) {
+              return each.done || !each.kube || each.target.find("/events") != std::string::npos;
+            });
+          },
+          milliseconds(0));
+    }));
+    proxy().stop();
+    std::this_thread::sleep_for(away);
+    proxy().start();
+  }
+
   using Event = std::function<void()>;
   // Dealt like cards, so that outages fall between the phases of a rotation.
   std::vector<Event> events(const Plan& day) {
@@ -109,9 +129,7 @@ class DayOfLife : public support::BotFixture {
     }
     for (int i = 0; i < day.restarts; ++i) {
       hands[2].push_back([this, &day] {
-        proxy().stop();
-        std::this_thread::sleep_for(day.away);
-        proxy().start();
+        restart_proxy(day.away);
         EXPECT_TRUE(renewed(1)) << "after a restart of the Proxy";
       });
     }
