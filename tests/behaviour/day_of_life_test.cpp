@@ -94,8 +94,10 @@ class DayOfLife : public support::BotFixture {
       proxy().close_idle();
       return proxy().wait_for(
           [](const lab::Observations& seen) {
-            return std::all_of(seen.requests.begin(), seen.requests.end(), [](const auto& each) {
-              return each.done || !each.kube || each.target.find("/events") != std::string::npos;
+            return std::all_of(seen.requests.begin(), seen.requests.end(), [&](const auto& each) {
+              const auto on = seen.connections.find(each.connection);
+              return each.done || !each.kube || on == seen.connections.end() || !on->second.open ||
+                     each.target.find("/events") != std::string::npos;
             });
           },
           milliseconds(0));
