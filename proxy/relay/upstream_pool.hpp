@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -40,6 +41,13 @@ class UpstreamPool {
   // A reserved or taken connection is gone for good.
   void closed() noexcept { --connections_; }
 
+  // How a dial ended. After a failure: when to dial once more, for nothing of a request was sent. A
+  // Proxy that restarts refuses connections for a moment: from the first failure on, requests wait
+  // for it as long as `timeouts.connect`; when it is away for longer they are answered at once,
+  // until a dial comes through. Nothing: the failure stands.
+  void dialled() noexcept { down_since_ = {}; }
+  std::optional<runtime::Clock::time_point> dial_again(const Error& failure) noexcept;
+
   // Sessions for new connections; the object lives as long as this pool, its content is per
   // identity.
   const std::shared_ptr<tls::SessionCache>& sessions() noexcept { return sessions_; }
@@ -62,6 +70,7 @@ class UpstreamPool {
   std::uint64_t epoch_ = 0;
   std::size_t connections_ = 0;  // busy, idle and being dialled
   std::size_t first_address_ = 0;
+  runtime::Clock::time_point down_since_{};  // no dial has come through since; epoch: all is well
 
   // Wakes when an idle connection has news (usually: the Proxy closed it) or is too old.
   struct Sweeper final : runtime::Runnable {
