@@ -163,6 +163,7 @@ runtime::Detached H2Upstream::dial() {
   dial_frame_ = co_await runtime::OwnFrame{};
   Result<link::UpstreamConnectionPtr> connected = co_await std::move(connecting);
   dial_frame_ = nullptr;
+  pool_.dialled(connected);
   if (!connected) pool_.closed();
   dialled(std::move(connected), epoch);
 }

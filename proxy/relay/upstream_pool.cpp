@@ -21,6 +21,7 @@ UpstreamPool::UpstreamPool(runtime::EventLoop& loop, const Config& config)
       timer_(*this) {
   auto waiting = std::make_shared<link::UpstreamSnapshot>();
   waiting->problem = "kubelane has just started and is still reading its credentials";
+  waiting->trouble = link::Trouble::starting;
   waiting->problem_since = std::chrono::system_clock::now();
   snapshot_ = std::move(waiting);
 }
@@ -99,6 +100,13 @@ bool UpstreamPool::reserve() noexcept {
   if (connections_ >= config_.limits.max_upstream_connections) return false;
   ++connections_;
   return true;
+}
+
+void UpstreamPool::dialled(const Result<link::UpstreamConnectionPtr>& outcome) noexcept {
+  if (outcome)
+    ++meter_.handshakes[(*outcome)->stream().resumed() ? 1 : 0];
+  else
+    ++meter_.dial_failures[static_cast<std::size_t>(outcome.error().code)];
 }
 
 void UpstreamPool::sweep() {

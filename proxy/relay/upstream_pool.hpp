@@ -9,6 +9,7 @@
 
 #include "config/config.hpp"
 #include "proxy/link/connect.hpp"
+#include "proxy/observe/meters.hpp"
 #include "proxy/runtime/event_loop.hpp"
 
 namespace kubelane::relay {
@@ -40,6 +41,11 @@ class UpstreamPool {
   // A reserved or taken connection is gone for good.
   void closed() noexcept { --connections_; }
 
+  // Counts how an attempt to connect ended.
+  void dialled(const Result<link::UpstreamConnectionPtr>& outcome) noexcept;
+  // A request is sent once more.
+  void again(observe::Again why) noexcept { ++meter_.again[static_cast<std::size_t>(why)]; }
+
   // Sessions for new connections; the object lives as long as this pool, its content is per
   // identity.
   const std::shared_ptr<tls::SessionCache>& sessions() noexcept { return sessions_; }
@@ -48,6 +54,8 @@ class UpstreamPool {
   void address_failed() noexcept { ++first_address_; }
 
   std::size_t idle() const noexcept { return idle_.size(); }
+  std::size_t connections() const noexcept { return connections_; }
+  const observe::UpstreamMeter& meter() const noexcept { return meter_; }
 
  private:
   bool usable(link::UpstreamConnection& connection) const;
@@ -62,6 +70,7 @@ class UpstreamPool {
   std::uint64_t epoch_ = 0;
   std::size_t connections_ = 0;  // busy, idle and being dialled
   std::size_t first_address_ = 0;
+  observe::UpstreamMeter meter_;
 
   // Wakes when an idle connection has news (usually: the Proxy closed it) or is too old.
   struct Sweeper final : runtime::Runnable {

@@ -45,6 +45,7 @@ void Worker::start() {
 void Worker::set_listener(std::size_t index, ListenerPtr listener) {
   loop_.post([this, index, listener = std::move(listener)]() mutable {
     for (const std::size_t upstream : listener->upstreams) add_upstreams(upstream + 1);
+    own_meters(*listener);
     if (listeners_.size() <= index) listeners_.resize(index + 1);
     listeners_[index] = std::move(listener);
   });
@@ -149,6 +150,7 @@ void Worker::stop_and_join() {
   thread_.join();
   // Who still waits (for a silent Proxy, for a client that does not read) waits no longer.
   drained_ = nullptr;
+  while (!probes_.empty()) probes_.back()->frame_.destroy();
   while (!local_connections_.empty()) local_connections_.back()->frame_.destroy();
   for (const auto& upstream : h2_upstreams_) upstream->abandon();
 }

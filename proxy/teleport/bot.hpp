@@ -18,6 +18,7 @@
 
 #include "config/config.hpp"
 #include "proxy/teleport/auth_client.hpp"
+#include "proxy/teleport/bot_condition.hpp"
 #include "proxy/teleport/bot_storage.hpp"
 #include "proxy/teleport/find.hpp"
 #include "proxy/teleport/identity_feed.hpp"
@@ -46,6 +47,8 @@ class Bot {
   void start();
   // Renews everything now: a signal, a certificate that a Proxy refused.
   void renew_now(const std::string& why);
+
+  BotCondition condition() const;
 
   // The identity of one service (index into Config::services): for all its clusters ("") or for
   // one.
@@ -144,6 +147,7 @@ class Bot {
   bool only_outputs_failed_ = false;  // in the last round: the bot itself is well
   bool sent_first_heartbeat_ = false;
   std::string problem_;
+  BotCondition condition_;  // what of it is counted
 };
 
 }  // namespace kubelane::teleport
