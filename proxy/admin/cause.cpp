@@ -113,18 +113,14 @@ Cause cause_of(const Error& error, bool identity_valid) noexcept {
 }
 
 Cause cause_of_answer(int status, std::string_view message) noexcept {
-  switch (status) {
-    case 401:
-      return Cause::denied;
-    case 403:
-      // A rule of the cluster itself about /version: it has looked at who we are.
-      return holds(message, "cannot get path") ? Cause::none : Cause::denied;
-    case 404:
-      // Teleport's answer to roles without Kubernetes users and groups, and to an unknown cluster.
-      return holds(message, "does not allow Kubernetes access") ? Cause::denied : Cause::offline;
-    default:
-      return status >= 500 ? Cause::offline : Cause::none;
-  }
+  if (status < 400 || status == 429) return Cause::none;
+  // A rule of the cluster itself about /version: it has looked at who we are.
+  if (status == 403 && holds(message, "cannot get path")) return Cause::none;
+  if (status == 401 || status == 403) return Cause::denied;
+  for (const char* part : {"access denied", "does not allow Kubernetes access", "lock targeting",
+                           "is locked", "not licensed"})
+    if (holds(message, part)) return Cause::denied;
+  return status == 404 || status >= 500 ? Cause::offline : Cause::none;
 }
 
 std::string message_of(std::string_view body) {

@@ -28,7 +28,9 @@ std::string_view name(Cause cause) noexcept;  // "no_route"
 Cause cause_of(link::Trouble trouble) noexcept;
 // Of a request that got no answer. `identity_valid`: by our clock, the certificate is.
 Cause cause_of(const Error& error, bool identity_valid) noexcept;
-// Of an answer to GET /version (data-path spec 5.2): none means that the cluster serves us.
+// Of an answer to GET /version: none means that the cluster serves us. Teleport answers its own
+// refusals of this path as plain text with status 500, so that the text counts, too (data-path spec
+// 5.2).
 Cause cause_of_answer(int status, std::string_view message) noexcept;
 // What an error answer says, of a Kubernetes Status, Teleport's JSON or plain text: one line, at
 // most 300 bytes.

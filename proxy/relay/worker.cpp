@@ -15,7 +15,8 @@ constexpr std::size_t refusable_connections = 64;  // over the limit, to be told
 
 Worker::Worker(const Config& config, WorkerReports reports,
                const std::vector<std::unique_ptr<Worker>>& group, bool scout)
-    : config_(config),
+    : name_("worker-" + std::to_string(group.size())),
+      config_(config),
       reports_(std::move(reports)),
       group_(group),
       buffers_(config.limits.buffer_memory_bytes / std::max(1u, config.workers)),
@@ -38,6 +39,7 @@ void Worker::start() {
     sigset_t all;
     sigfillset(&all);
     pthread_sigmask(SIG_BLOCK, &all, nullptr);  // signals belong to the control thread
+    pthread_setname_np(pthread_self(), name_.c_str());
     loop_.run();
   });
 }

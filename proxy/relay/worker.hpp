@@ -8,6 +8,7 @@
 #include <functional>
 #include <memory>
 #include <random>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -105,6 +106,7 @@ class Worker {
   // In a drain: when the next watch that asks should end (watch_turns.hpp).
   runtime::Clock::time_point turn_to_end_watch() noexcept;
 
+  const std::string name_;  // of its thread, for those who look at the process
   const Config& config_;
   WorkerReports reports_;
   const std::vector<std::unique_ptr<Worker>>& group_;
