@@ -99,6 +99,7 @@ int App::run() {
   await_signal();
   io_.run();
   for (const auto& worker : workers_) worker->stop_and_join();
+  observability_.reset();
   log::info("stopped", {{"exit_code", exit_code_}});
   log::flush();
   return exit_code_;
