@@ -18,6 +18,12 @@ struct ListenAddress {
   std::uint16_t port = 0;
 };
 
+// Where the diagnostics or the admin listener stands: on a port, or on a unix socket.
+struct ControlAddress {
+  ListenAddress tcp;
+  std::string unix_path;  // absolute; empty: tcp
+};
+
 enum class LocalAuth : std::uint8_t { token, mtls, none };
 // What to speak with the Proxy, and so with local clients: `automatic` finds out.
 enum class ProxyProtocol : std::uint8_t { automatic, http1, http2 };
@@ -165,9 +171,15 @@ struct Config {
   unsigned workers = 0;  // data threads; 0: one per CPU, at most 2
   LogFormat log_format = LogFormat::text;
   LogLevel log_level = LogLevel::info;
-  bool debug = false;  // tbot's; log_level is debug then
+  bool debug = false;                        // tbot's; log_level is debug then
+  std::optional<ControlAddress> diag_addr;   // probes and metrics; nothing secret, changes nothing
+  std::optional<ControlAddress> admin_addr;  // loopback or a unix socket, nothing else
   Limits limits;
   Timeouts timeouts;
 };
+
+// Of each service, in their order: what /readyz and metrics call it. tbot's way: the name that it
+// was given, else its type and a number ("kubernetes-v2-1"). No two are the same.
+std::vector<std::string> service_names(const Config& config);
 
 }  // namespace kubelane

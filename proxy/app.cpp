@@ -98,6 +98,7 @@ int App::run() {
   await_signal();
   io_.run();
   for (const auto& worker : workers_) worker->stop_and_join();
+  observability_.reset();
   log::info("stopped", {{"exit_code", exit_code_}});
   log::flush();
   return exit_code_;
@@ -122,11 +123,18 @@ Outcome<void> App::start() {
     endpoint.socket = std::move(listening->fd);
     endpoint.address.port = listening->port;
   }
+  observability_ = std::make_unique<Observability>(io_, config_, workers_,
+                                                   Observability::Parts{[this] { return view(); },
+                                                                        [this] {
+                                                                          if (!draining_) drain();
+                                                                        }});
+  if (Outcome<void> bound = observability_->bind(); !bound) return bound.error();
   if (Outcome<void> made = make_bot(); !made) return made.error();
   if (Outcome<void> made = renew_contexts(); !made) return made.error();
   start_workers();
   publish_listeners();
   start_sources();
+  observability_->start();
   for (std::size_t i = 0; i < endpoints_.size(); ++i) {
     Endpoint& endpoint = endpoints_[i];
     workers_.front()->accept_from(std::move(endpoint.socket), i);
@@ -201,12 +209,7 @@ void App::add_routes(relay::Listener& listener, const Endpoint& endpoint,
   listener.upstreams.push_back(service);
   for (const auto& [cluster, upstream] : state.upstreams) listener.upstreams.push_back(upstream);
   for (const teleport::ServedCluster& cluster : state.clusters) {
-    relay::Route route;
-    route.cluster = cluster.name;
-    route.service = service;
-    route.upstream = state.bound ? state.upstreams.at(cluster.name) : service;
-    route.teleport_cluster = state.teleport_cluster;
-    route.upstream_prefix = http::teleport_prefix(route.teleport_cluster, route.cluster);
+    relay::Route route = route_to(service, cluster.name);
     if (endpoint.shared) {
       route.local_prefix = http::local_prefix(route.cluster);
       listener.by_segment.emplace(route.local_prefix.substr(1), listener.routes.size());
@@ -219,6 +222,20 @@ void App::add_routes(relay::Listener& listener, const Endpoint& endpoint,
     listener.waiting_for =
         "kubelane does not know yet which clusters Teleport lists for its bot; see its log if this "
         "lasts";
+}
+
+relay::Route App::route_to(std::size_t service, const std::string& cluster) const {
+  const ServiceState& state = services_[service];
+  relay::Route route;
+  route.cluster = cluster;
+  route.service = service;
+  route.upstream = state.bound ? state.upstreams.at(cluster) : service;
+  route.teleport_cluster = state.teleport_cluster;
+  route.upstream_prefix = http::teleport_prefix(route.teleport_cluster, route.cluster);
+  const MeterSlots::Slot slot = meters_.of(service, cluster);
+  route.meter = slot.index;
+  route.meter_owner = slot.owner;
+  return route;
 }
 
 void App::publish_listeners() {
@@ -315,6 +332,7 @@ void App::add_source(std::size_t upstream, std::size_t service, const std::strin
     only_cluster = configured.clusters.size() == 1 ? configured.clusters.front().name : "";
   }
   upstreams_[upstream].service = service;
+  upstreams_[upstream].cluster = cluster;
   upstreams_[upstream].source = std::make_unique<teleport::ServiceSource>(
       io_, configured.label(), std::move(only_cluster), std::move(feed), *discovery_,
       [this, upstream](const link::UpstreamSnapshotPtr& snapshot) {
@@ -366,6 +384,7 @@ void App::listed(std::size_t service, const teleport::Inventory& inventory, bool
   }
   while (state.absent.size() > most_absent) state.absent.erase(state.absent.begin());
   state.clusters = inventory.clusters;
+  meters_.keep(service, state.clusters);
   state.bound = bound && config_.services[service].type == Service::Type::kubernetes_v2;
   state.listed = true;
   state.stale_kubeconfig = true;
@@ -485,6 +504,7 @@ bool App::write_kubeconfig(std::size_t service) {
               {{"service", configured.label()}, {"cause", warning}});
   if (written->changed) log::info("kubeconfig written", {{"path", written->path}});
   state.stale_kubeconfig = false;
+  state.kubeconfig_written = true;
   return true;
 }
 

@@ -14,6 +14,9 @@
 
 #include "config/config.hpp"
 #include "config/result.hpp"
+#include "proxy/control_view.hpp"
+#include "proxy/meter_slots.hpp"
+#include "proxy/observability.hpp"
 #include "proxy/relay/worker.hpp"
 #include "proxy/runtime/acceptor.hpp"
 #include "proxy/teleport/bot.hpp"
@@ -50,6 +53,7 @@ class App {
   struct UpstreamState {
     std::size_t service = 0;
     std::unique_ptr<teleport::ServiceSource> source;
+    std::string cluster;        // that has it for itself; empty: the service's
     std::optional<bool> http2;  // what the Proxy chose last
   };
   // One service's state on the control side. Its first upstream has its own index.
@@ -62,7 +66,8 @@ class App {
     bool bound = false;                            // each cluster goes by an upstream of its own
     bool ready = false;
     bool stale_kubeconfig = true;
-    std::string teleport_cluster;  // of the credentials
+    bool kubeconfig_written = false;  // at least once
+    std::string teleport_cluster;     // of the credentials
   };
 
   Outcome<void> start();
@@ -71,6 +76,8 @@ class App {
   Outcome<void> renew_contexts();
   relay::ListenerPtr make_listener(const Endpoint& endpoint) const;
   void add_routes(relay::Listener& listener, const Endpoint& endpoint, std::size_t service) const;
+  relay::Route route_to(std::size_t service, const std::string& cluster) const;
+  ControlView view() const;
   void start_workers();
   Outcome<void> make_bot();
   void start_sources();
@@ -107,6 +114,8 @@ class App {
   std::unique_ptr<teleport::Bot> bot_;  // null: all services have credentials of tbot's
   std::vector<ServiceState> services_;
   std::vector<UpstreamState> upstreams_;
+  mutable MeterSlots meters_;  // a slot is given when it is asked for
+  std::unique_ptr<Observability> observability_;
   std::size_t undrained_workers_ = 0;
   bool draining_ = false;
   bool all_ready_ = false;

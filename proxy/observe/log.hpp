@@ -33,6 +33,8 @@ using Fields = std::initializer_list<Field>;
 // are no UTF-8 are escaped in both. Text leaves out empty values.
 void init(LogFormat format, LogLevel level);
 void set_level(LogLevel level);
+LogLevel level() noexcept;
+std::string_view name(LogLevel level) noexcept;  // "debug", "info", "warn", "error"
 bool enabled(LogLevel level) noexcept;
 void flush();
 

@@ -164,7 +164,7 @@ runtime::Detached H2Upstream::dial() {
                                     worker_.config_.timeouts, pool_.first_address(),
                                     pinned ? tls::Alpn::http2 : tls::Alpn::any);
     Result<link::UpstreamConnectionPtr> connected = co_await std::move(connecting);
-    if (connected) pool_.dialled();
+    pool_.dialled(connected);
     // Streams that wait have lost nothing yet.
     std::optional<Clock::time_point> again;
     if (!connected && !waiting_.empty() && epoch == pool_.epoch())

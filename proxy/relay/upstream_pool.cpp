@@ -23,6 +23,7 @@ UpstreamPool::UpstreamPool(runtime::EventLoop& loop, const Config& config)
       timer_(*this) {
   auto waiting = std::make_shared<link::UpstreamSnapshot>();
   waiting->problem = "kubelane has just started and is still reading its credentials";
+  waiting->trouble = link::Trouble::starting;
   waiting->problem_since = std::chrono::system_clock::now();
   snapshot_ = std::move(waiting);
 }
@@ -98,8 +99,7 @@ void UpstreamPool::give_back(link::UpstreamConnectionPtr connection) {
   if (!timer_.armed()) loop_.deadlines().arm(timer_, loop_.now() + config_.timeouts.upstream_idle);
 }
 
-std::optional<runtime::Clock::time_point> UpstreamPool::dial_again(
-    const Error& failure) noexcept {
+std::optional<runtime::Clock::time_point> UpstreamPool::dial_again(const Error& failure) noexcept {
   const runtime::Clock::time_point now = loop_.now();
   if (down_since_ == runtime::Clock::time_point{}) down_since_ = now;
   const bool away =
@@ -113,6 +113,15 @@ bool UpstreamPool::reserve() noexcept {
   if (connections_ >= config_.limits.max_upstream_connections) return false;
   ++connections_;
   return true;
+}
+
+void UpstreamPool::dialled(const Result<link::UpstreamConnectionPtr>& outcome) noexcept {
+  if (outcome) {
+    down_since_ = {};
+    ++meter_.handshakes[(*outcome)->stream().resumed() ? 1 : 0];
+  } else {
+    ++meter_.dial_failures[static_cast<std::size_t>(outcome.error().code)];
+  }
 }
 
 void UpstreamPool::sweep() {

@@ -112,7 +112,10 @@ void Bot::wake() {
 
 asio::awaitable<void> Bot::run() {
   for (;;) {
+    const Clock::time_point began = Clock::now();
+    const std::uint64_t before = condition_.renewed;
     const AuthResult<void> done = co_await round();
+    if (condition_.renewed != before) condition_.round_time.record(Clock::now() - began);
     if (done) {
       healed();
     } else {
@@ -210,6 +213,8 @@ void Bot::healed() {
 }
 
 void Bot::failed(const AuthError& error) {
+  ++condition_.failed;
+  condition_.kind = error.kind;
   const bool single_use = config_.onboarding.join_method == JoinMethod::token;
   const bool joining = !identity_valid();
   unreachable_ = error.kind == Kind::unreachable;
@@ -270,6 +275,18 @@ void Bot::failed(const AuthError& error) {
   }
   problem_ = problem;
   if (!only_outputs_failed_) set_problem(problem);
+}
+
+BotCondition Bot::condition() const {
+  BotCondition now = condition_;
+  now.failing = failing_;
+  now.stopped = stopped_;
+  now.problem = problem_;
+  if (!identity_) return now;
+  now.not_after = identity_->subject.not_after;
+  now.user = identity_->subject.user;
+  now.serial = identity_->subject.serial;
+  return now;
 }
 
 // To show it again would make Teleport lock the bot again; its key can join anew.
@@ -481,6 +498,7 @@ AuthResult<void> Bot::adopt(BotIdentityPtr identity, const std::string& hash) {
   identity_hash_ = hash;
   in_doubt_ = false;
   drop_client();
+  ++condition_.renewed;
   renew_at_ = Clock::now() + jittered(config_.renewal_interval, -0.05);
   const tls::TeleportSubject& subject = identity_->subject;
   log::info(first ? "the bot has joined" : "the bot's identity is renewed",

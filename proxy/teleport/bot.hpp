@@ -18,6 +18,7 @@
 
 #include "config/config.hpp"
 #include "proxy/teleport/auth_client.hpp"
+#include "proxy/teleport/bot_condition.hpp"
 #include "proxy/teleport/bot_storage.hpp"
 #include "proxy/teleport/bound_keypair.hpp"
 #include "proxy/teleport/find.hpp"
@@ -49,6 +50,8 @@ class Bot {
   // Renews everything now; what was stopped or is in doubt only by the operator's wish.
   enum class Wish : std::uint8_t { operators, our_own };
   void renew_now(const std::string& why, Wish whose);
+
+  BotCondition condition() const;
 
   // The identity of one service (index into Config::services): for all its clusters ("") or for
   // one.
@@ -163,6 +166,7 @@ class Bot {
   bool only_outputs_failed_ = false;  // in the last round: the bot itself is well
   bool sent_first_heartbeat_ = false;
   std::string problem_;
+  BotCondition condition_;  // what of it is counted
 };
 
 }  // namespace kubelane::teleport

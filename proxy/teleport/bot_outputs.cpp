@@ -94,6 +94,7 @@ AuthResult<void> Bot::publish(Output& output, const std::string& cluster, const 
   Outcome<tls::IdentityPtr> identity = tls::make_identity(std::move(files));
   if (!identity)
     return other_error("Teleport's answer cannot be used: " + identity.error().message);
+  ++condition_.renewed;
   output.bound[cluster] = *identity;
   if (const auto feed = feeds_.find({output.index, cluster}); feed != feeds_.end())
     feed->second->publish(std::move(*identity));
