@@ -82,6 +82,10 @@ constexpr SettingFlag setting_flags[] = {
      false},
     {"--allow-remote", "allow_remote", "KUBELANE_ALLOW_REMOTE",
      "allow a listen address that other machines can reach", true},
+    {"--diag-addr", "diag_addr", "KUBELANE_DIAG_ADDR",
+     "address for probes and metrics, host:port or unix:///path (off)", false},
+    {"--admin-addr", "admin_addr", "KUBELANE_ADMIN_ADDR",
+     "address for changes at run time: loopback host:port or unix:///path (off)", false},
     {"--local-auth", "local_auth", "KUBELANE_LOCAL_AUTH",
      "how local clients authenticate: token, mtls or none (token)", false},
     {"--local-tls", "local_tls", "KUBELANE_LOCAL_TLS", "serve https: true or false (true)", false},
@@ -111,7 +115,7 @@ constexpr SettingFlag setting_flags[] = {
 };
 
 // tbot's flags that are understood and have no effect yet.
-constexpr const char* idle_flags[] = {"--diag-addr", "--pid-file"};
+constexpr const char* idle_flags[] = {"--pid-file"};
 constexpr const char* idle_switches[] = {"--fips", "--scoped", "--disable-exec-plugin"};
 
 // What else `tbot start` can be asked for.

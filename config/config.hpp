@@ -20,6 +20,13 @@ struct ListenAddress {
   bool operator==(const ListenAddress&) const = default;
 };
 
+// Where the diagnostics or the admin listener stands: on a port, or on a unix socket.
+struct ControlAddress {
+  ListenAddress tcp;
+  std::string unix_path;  // absolute; empty: tcp
+  bool operator==(const ControlAddress&) const = default;
+};
+
 enum class LocalAuth : std::uint8_t { token, mtls, none };
 // What to speak with the Proxy, and so with local clients: `automatic` finds out.
 enum class ProxyProtocol : std::uint8_t { automatic, http1, http2 };
@@ -183,9 +190,15 @@ struct Config {
   LogLevel log_level = LogLevel::info;
   bool sandbox = true;  // after the start, open only the files that are needed (Landlock)
   bool debug = false;   // tbot's; log_level is debug then
+  std::optional<ControlAddress> diag_addr;   // probes and metrics; nothing secret, changes nothing
+  std::optional<ControlAddress> admin_addr;  // loopback or a unix socket, nothing else
   Limits limits;
   Timeouts timeouts;
   ExitRules exit;
 };
+
+// Of each service, in their order: what /readyz and metrics call it. tbot's way: the name that it
+// was given, else its type and a number ("kubernetes-v2-1"). No two are the same.
+std::vector<std::string> service_names(const Config& config);
 
 }  // namespace kubelane

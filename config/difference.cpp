@@ -27,6 +27,10 @@ void each_fixed(Visit visit) {
   visit(
       "workers", [](auto& config) -> auto& { return config.workers; });
   visit(
+      "diag_addr", [](auto& config) -> auto& { return config.diag_addr; });
+  visit(
+      "admin_addr", [](auto& config) -> auto& { return config.admin_addr; });
+  visit(
       "exit.when_file", [](auto& config) -> auto& { return config.exit.when_file; });
   visit(
       "exit.when_idle", [](auto& config) -> auto& { return config.exit.when_idle; });

@@ -244,7 +244,8 @@ class Loader : private YamlReader {
                          "limits",
                          "timeouts",
                          "exit",
-                         "sandbox"};
+                         "sandbox",
+                         "admin_addr"};
     each(root, valid, "",
          [&](const std::string& key, const YAML::Node& name, const YAML::Node& node) {
            read_root_field(key, name, node);
@@ -278,8 +279,6 @@ class Loader : private YamlReader {
     } else if (key == "onboarding") {
       said_[key] = place(node.IsNull() ? name : node);
       read_onboarding(*this, node, result_.config.onboarding);
-    } else if (key == "diag_addr") {
-      not_acted_on(name, key, "there is no diagnostics listener");
     } else {
       if (key != "pid_file") check_boolean(node, key);  // fips, scoped
       not_acted_on(name, key, "remove it, or leave it for tbot");
@@ -996,10 +995,26 @@ class Loader : private YamlReader {
                                     " on the shared listener; give one of them its own listen");
       }
     }
+    check_control_addresses(listeners);
     if (inherited) check_auth(config.local_auth, config.local_tls, said("local_tls"));
     if (!shared) return;
     check_reach(config.listen, said("listen"));
     add_listener(config.listen, "the shared listener", said("listen"), listeners);
+  }
+
+  // Whoever reaches the admin listener may end the process.
+  void check_control_addresses(std::map<std::string, std::string>& listeners) {
+    const Config& config = result_.config;
+    if (config.diag_addr && config.diag_addr->unix_path.empty())
+      add_listener(config.diag_addr->tcp, "diag_addr", said("diag_addr"), listeners);
+    if (!config.admin_addr || !config.admin_addr->unix_path.empty()) return;
+    add_listener(config.admin_addr->tcp, "admin_addr", said("admin_addr"), listeners);
+    if (!is_loopback(config.admin_addr->tcp))
+      error(said("admin_addr"),
+            "admin_addr " + config.admin_addr->tcp.host +
+                " can be reached from other machines, and whoever reaches it may end kubelane: "
+                "give it a loopback address or unix:///path; probes and metrics belong to "
+                "diag_addr");
   }
 
   void check_directories() {

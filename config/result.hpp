@@ -48,7 +48,7 @@ struct Error {
   Code code = Code::internal;
   Side side = Side::self;
   Retry retry = Retry::no;
-  int sys = 0;             // errno, or 0
+  int sys = 0;             // errno; tls_peer: the alert; tls_untrusted: the X509_V_ERR; or 0
   const char* where = "";  // operation that failed, for logs; a literal
 };
 

@@ -62,6 +62,22 @@ Setting lifetime(std::string key, std::chrono::milliseconds Config::*member, boo
           }};
 }
 
+Setting control_address(std::string key, std::optional<ControlAddress> Config::*member) {
+  return {std::move(key), [member](Config& config, const std::string& text) -> std::string {
+            if (text.empty()) {
+              config.*member = std::nullopt;
+              return {};
+            }
+            const auto value = parse_control_address(text);
+            if (!value)
+              return quote(text) +
+                     " is not an address to listen on such as 127.0.0.1:3001 or "
+                     "unix:///run/kubelane/admin.sock";
+            config.*member = *value;
+            return {};
+          }};
+}
+
 Setting onboarding_text(const std::string& name, std::string Onboarding::*member) {
   return {"onboarding." + name, [member](Config& config, const std::string& text) -> std::string {
             config.onboarding.*member = text;
@@ -154,6 +170,8 @@ std::vector<Setting> make_settings() {
                    return {};
                  }});
   all.push_back(boolean("allow_remote", &Config::allow_remote));
+  all.push_back(control_address("diag_addr", &Config::diag_addr));
+  all.push_back(control_address("admin_addr", &Config::admin_addr));
   all.push_back({"local_auth", [](Config& config, const std::string& text) {
                    return set_local_auth(config.local_auth, text);
                  }});

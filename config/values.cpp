@@ -112,6 +112,24 @@ std::optional<ListenAddress> parse_listen(const std::string& text) {
   return address;
 }
 
+std::optional<ControlAddress> parse_control_address(const std::string& text) {
+  constexpr std::string_view scheme = "unix://";
+  constexpr std::size_t longest_path = 107;  // sockaddr_un
+  ControlAddress address;
+  if (text.starts_with(scheme)) {
+    const std::string path = text.substr(scheme.size());
+    if (!path.starts_with('/') || path.ends_with('/')) return std::nullopt;
+    address.unix_path = absolute_path(path);
+    if (address.unix_path.size() > longest_path) return std::nullopt;
+    return address;
+  }
+  const auto tcp = parse_listen(text);
+  if (!tcp) return std::nullopt;
+  address.tcp = *tcp;
+  if (text.starts_with(':')) address.tcp.host = "0.0.0.0";
+  return address;
+}
+
 bool is_loopback(const ListenAddress& address) {
   if (!address.passed.empty()) return true;
   in6_addr six{};

@@ -22,6 +22,9 @@ std::optional<std::size_t> parse_size(const std::string& text);
 std::optional<ListenAddress> parse_listen(const std::string& text);
 // Of a passed socket nothing is known here: it counts as loopback.
 bool is_loopback(const ListenAddress& address);
+// The same, or unix:///path. Without a host it is every address, as in Go and so in tbot's
+// diag_addr.
+std::optional<ControlAddress> parse_control_address(const std::string& text);
 
 // true/false, yes/no, on/off as YAML 1.1 has them.
 std::optional<bool> parse_bool(const std::string& text);

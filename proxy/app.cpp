@@ -29,11 +29,9 @@ constexpr hours certificate_check{1};
 constexpr seconds settling_time{2};
 constexpr seconds oneshot_limit{120};
 
-// Secrets must not reach a core file; many clients need many descriptors; one heap is enough for
-// threads that hardly allocate.
+// Many clients need many descriptors; one heap is enough for threads that hardly allocate.
 void prepare_process() {
   ::mallopt(M_ARENA_MAX, 1);
-  ::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
   ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
   rlimit limit{};
   if (::getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
@@ -84,6 +82,7 @@ int App::run() {
   await_signal();
   io_.run();
   for (const auto& worker : workers_) worker->stop_and_join();
+  observability_.reset();
   log::info("stopped", {{"exit_code", exit_code_}});
   log::flush();
   return exit_code_;
@@ -100,6 +99,13 @@ Outcome<void> App::start() {
   if (!plan) return plan.error();
   const std::vector<std::size_t> endpoints = plan->of_service;
   local_side_.adopt(std::move(*plan));
+  observability_ = std::make_unique<Observability>(io_, config_, workers_,
+                                                   Observability::Parts{[this] { return view(); },
+                                                                        [this] {
+                                                                          if (!drain_.begun())
+                                                                            drain(0);
+                                                                        }});
+  if (Outcome<void> bound = observability_->bind(); !bound) return bound.error();
   Outcome<std::unique_ptr<teleport::Bot>> bot = make_bot(config_);
   if (!bot) return bot.error();
   bot_ = std::move(*bot);
@@ -109,6 +115,7 @@ Outcome<void> App::start() {
   enter_sandbox();
   start_workers();
   start_sources();
+  observability_->start();
   for (const auto& [number, endpoint] : local_side_.endpoints()) open_endpoint(number);
   renew_certificate_later();
   if (Outcome<void> watching = start_exit_triggers(); !watching) return watching.error();
@@ -134,7 +141,7 @@ void App::start_watchdog() {
   std::vector<host::Watchdog::Ask> loops;
   for (const auto& worker : workers_)
     loops.emplace_back(
-        [raw = worker.get()](std::function<void()> then) { raw->ask(std::move(then)); });
+        [raw = worker.get()](std::function<void()> then) { raw->heartbeat(std::move(then)); });
   watchdog_ = std::make_unique<host::Watchdog>(io_, *interval, std::move(loops),
                                                [this] { notifier_.watchdog(); });
   watchdog_->start();

@@ -19,12 +19,15 @@
 #include "config/difference.hpp"
 #include "config/load.hpp"
 #include "config/result.hpp"
+#include "proxy/control_view.hpp"
 #include "proxy/drain.hpp"
 #include "proxy/host/exit_triggers.hpp"
 #include "proxy/host/sandbox.hpp"
 #include "proxy/host/systemd.hpp"
 #include "proxy/host/watchdog.hpp"
 #include "proxy/local_side.hpp"
+#include "proxy/meter_slots.hpp"
+#include "proxy/observability.hpp"
 #include "proxy/relay/worker.hpp"
 #include "proxy/teleport/bot.hpp"
 #include "proxy/teleport/discovery.hpp"
@@ -61,6 +64,7 @@ class App {
     ServiceNumber service = 0;
     std::unique_ptr<teleport::ServiceSource> source;  // null: unused now
     std::string way;
+    std::string cluster;        // that has it for itself; empty: the service's
     std::optional<bool> http2;  // what the Proxy chose last
   };
   // One service's state on the control side.
@@ -77,7 +81,8 @@ class App {
     bool selection_changed = false;                // since the bot listed last
     bool ready = false;
     bool stale_kubeconfig = true;
-    std::string teleport_cluster;  // of the credentials
+    bool kubeconfig_written = false;  // at least once
+    std::string teleport_cluster;     // of the credentials
   };
 
   // app.cpp
@@ -108,8 +113,7 @@ class App {
   std::size_t add_source(ServiceNumber service, const std::string& cluster);
   void retire_upstream(std::size_t upstream);
   void publish_listeners();
-  void add_routes(relay::Listener& listener, const Endpoint& endpoint,
-                  const ServiceState& state) const;
+  void add_routes(relay::Listener& listener, const Endpoint& endpoint, ServiceNumber service) const;
   void protocol_seen(std::size_t upstream, bool http2);
   void published(std::size_t upstream, const link::UpstreamSnapshotPtr& snapshot);
   void listed(ServiceNumber service, const teleport::Inventory& inventory, bool bound);
@@ -120,6 +124,11 @@ class App {
   bool usable(const ServiceState& state) const;
   bool write_kubeconfig(ServiceState& state);
   void retry_kubeconfigs();
+
+  relay::Route route_to(ServiceNumber service, const std::string& cluster) const;
+
+  // app_view.cpp
+  ControlView view() const;
 
   // app_reload.cpp
   void reload();
@@ -153,6 +162,8 @@ class App {
   std::map<ServiceNumber, ServiceState> services_;
   ServiceNumber next_service_ = 0;
   std::vector<UpstreamState> upstreams_;
+  mutable MeterSlots meters_;  // a slot is given when it is asked for
+  std::unique_ptr<Observability> observability_;
   // By endpoint: paths of clusters that were removed from the configuration, and what to say.
   std::map<std::size_t, std::map<std::string, std::string>> removed_;
   bool all_ready_ = false;

@@ -97,7 +97,9 @@ void App::change_services(const Config& next, const ConfigDifference& difference
       forget_removed(endpoints[i], cluster.name);
     if (const auto from = difference.goes_on_from[i]) {
       configured.push_back(configured_[*from]);
-      change_service(services_.at(configured.back()), service, endpoints[i]);
+      ServiceState& state = services_.at(configured.back());
+      change_service(state, service, endpoints[i]);
+      meters_.keep(configured.back(), state.clusters);
     } else {
       configured.push_back(add_service(service, endpoints[i]));
       fresh.push_back(configured.back());
@@ -145,6 +147,7 @@ void App::end_service(ServiceNumber service) {
   for (const auto& [cluster, upstream] : state.upstreams) retire_upstream(upstream);
   retire_upstream(state.upstream);
   log::info("a service has ended", {{"service", state.configured.label()}});
+  meters_.keep(service, std::vector<teleport::ServedCluster>());
   services_.erase(service);
 }
 

@@ -104,6 +104,7 @@ std::size_t App::add_source(ServiceNumber service, const std::string& cluster) {
   if (unused == upstreams_.end()) upstreams_.emplace_back();
   upstreams_[upstream].service = service;
   upstreams_[upstream].way = way;
+  upstreams_[upstream].cluster = cluster;
   upstreams_[upstream].source = std::make_unique<teleport::ServiceSource>(
       io_, configured.label(), only_cluster(configured), std::move(feed), *discovery_,
       [this, upstream](const link::UpstreamSnapshotPtr& snapshot) {
@@ -125,7 +126,7 @@ void App::publish_listeners() {
       const auto& former = state.former_endpoints;
       if (state.endpoint == number ||
           std::find(former.begin(), former.end(), number) != former.end())
-        add_routes(*listener, endpoint, state);
+        add_routes(*listener, endpoint, service);
     }
     if (const auto removed = removed_.find(number); removed != removed_.end())
       for (const auto& [segment, why] : removed->second)
@@ -135,16 +136,12 @@ void App::publish_listeners() {
 }
 
 void App::add_routes(relay::Listener& listener, const Endpoint& endpoint,
-                     const ServiceState& state) const {
+                     ServiceNumber service) const {
+  const ServiceState& state = services_.at(service);
   listener.upstreams.push_back(state.upstream);
   for (const auto& [cluster, upstream] : state.upstreams) listener.upstreams.push_back(upstream);
   for (const teleport::ServedCluster& cluster : state.clusters) {
-    relay::Route route;
-    route.cluster = cluster.name;
-    route.upstream = state.bound ? state.upstreams.at(cluster.name) : state.upstream;
-    route.teleport_cluster = state.teleport_cluster;
-    route.upstream_prefix = http::teleport_prefix(route.teleport_cluster, route.cluster);
-    route.impersonation = {state.configured.impersonate_user, state.configured.impersonate_groups};
+    relay::Route route = route_to(service, cluster.name);
     if (endpoint.shared) {
       route.local_prefix = http::local_prefix(route.cluster);
       listener.by_segment.emplace(route.local_prefix.substr(1), listener.routes.size());
@@ -157,6 +154,21 @@ void App::add_routes(relay::Listener& listener, const Endpoint& endpoint,
     listener.waiting_for =
         "kubelane does not know yet which clusters Teleport lists for its bot; see its log if this "
         "lasts";
+}
+
+relay::Route App::route_to(ServiceNumber service, const std::string& cluster) const {
+  const ServiceState& state = services_.at(service);
+  relay::Route route;
+  route.cluster = cluster;
+  route.service = service;
+  route.upstream = state.bound ? state.upstreams.at(cluster) : state.upstream;
+  route.teleport_cluster = state.teleport_cluster;
+  route.upstream_prefix = http::teleport_prefix(route.teleport_cluster, route.cluster);
+  route.impersonation = {state.configured.impersonate_user, state.configured.impersonate_groups};
+  const MeterSlots::Slot slot = meters_.of(service, cluster);
+  route.meter = slot.index;
+  route.meter_owner = slot.owner;
+  return route;
 }
 
 void App::protocol_seen(std::size_t upstream, bool http2) {
@@ -191,6 +203,7 @@ void App::listed(ServiceNumber service, const teleport::Inventory& inventory, bo
     forget_removed(state.endpoint, cluster.name);
   while (state.absent.size() > most_absent) state.absent.erase(state.absent.begin());
   state.clusters = inventory.clusters;
+  meters_.keep(service, state.clusters);
   state.bound = bound && state.configured.type == Service::Type::kubernetes_v2;
   state.listed = true;
   state.selection_changed = false;
@@ -320,6 +333,7 @@ bool App::write_kubeconfig(ServiceState& state) {
               {{"service", configured.label()}, {"cause", warning}});
   if (written->changed) log::info("kubeconfig written", {{"path", written->path}});
   state.stale_kubeconfig = false;
+  state.kubeconfig_written = true;
   return true;
 }
 

@@ -11,6 +11,7 @@
 #include "proxy/http/route_path.hpp"
 #include "proxy/runtime/acceptor.hpp"
 #include "tls/context.hpp"
+#include "tls/key.hpp"
 
 namespace kubelane {
 namespace {
@@ -171,6 +172,7 @@ Outcome<void> LocalSide::renew_certificate(const Config& config) {
     if (!context) return context.error();
     endpoint.context = std::move(*context);
   }
+  tls::wipe(leaf->key);
   return {};
 }
 

@@ -60,6 +60,9 @@ class LocalSide {
   Outcome<void> renew_certificate(const Config& config);
   // Its end is near.
   bool wants_renewal() const;
+  std::chrono::system_clock::time_point certificate_end() const noexcept {
+    return certificate_end_;
+  }
 
   const std::map<std::size_t, Endpoint>& endpoints() const noexcept { return endpoints_; }
   // To accept from; invalid when there are no descriptors left.

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Clients of other makes against kubelane's local side: h2spec's whole suite, nghttp, h2load, curl,
-# Go's and Node's HTTP clients, in front of the lab with HTTP/2 on.
+# Go's and Node's HTTP clients, in front of the lab with HTTP/2 on; and promtool on the metrics.
 # usage: tests/clients.sh BUILD_FOLDER
-# Needs curl, nghttp, h2load, go and node; go fetches h2spec. Closing line: "N passed, M failed".
+# Needs curl, nghttp, h2load, promtool, go and node; go fetches h2spec. Closing line: "N passed, M failed".
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 build=$(cd "${1:?usage: clients.sh BUILD_FOLDER}" && pwd)
@@ -46,6 +46,7 @@ version: v2
 proxy_server: $proxy
 proxy_ca: $work/lab/web-ca.pem
 listen: 127.0.0.1:0
+diag_addr: 127.0.0.1:0
 local_auth: $2
 services:
   - type: kubernetes/v2
@@ -92,6 +93,10 @@ try "curl, HTTP/1.1" '^1.1 200$' "${curl[@]}" --http1.1 "$url/version"
 try "nghttp" '"gitVersion"' nghttp -H "$bearer" "$url/version"
 try "h2load, 8 connections of 16 streams" '10000 succeeded, 0 failed, 0 errored' \
   h2load -n 10000 -c 8 -m 16 -H "$bearer" "$url/version"
+diagnostics=$(sed -nE 's/.* diagnostics address=(.*)$/\1/p' "$work/token.log")
+# shellcheck disable=SC2016 # expanded by the inner shell
+try "promtool on /metrics" '^agreed$' bash -o pipefail -c \
+  'curl -sf --noproxy "*" "http://$0/metrics" | promtool check metrics && echo agreed' "$diagnostics"
 try "Go" '^ok$' go run "$here/clients/list.go" "$url" "$work/token-ca.pem" "$token"
 try "Node" '^ok$' node "$here/clients/list.mjs" "$url" "$work/token-ca.pem" "$token"
 echo "$passed passed, $failed failed"

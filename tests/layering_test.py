@@ -20,13 +20,15 @@ ALLOWED = {
     "proxy/teleport": {"config", "tls", "proxy/observe", "proxy/http", "proxy/runtime",
                        "proxy/link", "proxy/teleport/proto"},
     "proxy/kube": {"config", "tls", "proxy/observe", "proxy/http", "proxy/runtime"},
+    "proxy/admin": {"config", "tls", "proxy/observe", "proxy/runtime", "proxy/link"},
     "proxy": {"config", "tls", "proxy/observe", "proxy/http", "proxy/runtime", "proxy/link",
-              "proxy/relay", "proxy/teleport", "proxy/kube", "proxy/host"},
+              "proxy/relay", "proxy/teleport", "proxy/kube", "proxy/host",
+              "proxy/admin"},
 }
 
 # pattern, folders where it is at home, why it is banned elsewhere
 BANS = [
-    (r"#include <boost/asio", ["proxy/runtime", "proxy/host", "proxy/teleport", "proxy"],
+    (r"#include <boost/asio", ["proxy/runtime", "proxy/host", "proxy/admin", "proxy/teleport", "proxy"],
      "Asio runs the control thread only"),
     (r"#include <openssl/", ["tls", "proxy/kube", "proxy/relay", "proxy/teleport"],
      "OpenSSL stays behind tls/"),

@@ -286,6 +286,7 @@ Step Stream::failure(const char* where, int ssl_error) noexcept {
     } else if (reason == SSL_R_CERTIFICATE_VERIFY_FAILED ||
                SSL_get_verify_result(ssl_.get()) != X509_V_OK) {
       error.code = Code::tls_untrusted;
+      error.sys = static_cast<int>(SSL_get_verify_result(ssl_.get()));
     } else {
       error.code = Code::tls_handshake;
     }

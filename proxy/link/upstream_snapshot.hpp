@@ -31,6 +31,17 @@ struct UpstreamTarget {
                                  // certificate needs it
 };
 
+// Of which kind the problem of a snapshot is.
+enum class Trouble : std::uint8_t {
+  none,
+  starting,        // nothing has failed yet: it is being looked up
+  no_credentials,  // none usable
+  expired,         // they were not renewed in time
+  clock_skew,      // they are not valid yet by this machine's clock
+  unfit,           // they are not for what is configured, or not for this Proxy
+  no_route,        // the Proxy's settings or address cannot be had
+};
+
 struct UpstreamSnapshot {
   std::uint64_t generation = 0;  // grows with every publication of this service
   tls::IdentityPtr identity;     // null: none usable
@@ -39,6 +50,7 @@ struct UpstreamSnapshot {
   // Why requests cannot be served now; empty when they can. A sentence without the cluster's name,
   // e.g. "no credentials in /opt/machine-id yet (identity: no such file): is tbot running?"
   std::string problem;
+  Trouble trouble = Trouble::none;  // of the same
   std::chrono::system_clock::time_point problem_since{};
   std::string remedy;  // what to do when the identity expires and no newer snapshot comes
 };

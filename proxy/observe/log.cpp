@@ -31,20 +31,6 @@ spdlog::logger& sink() {
   return *logger;
 }
 
-std::string_view name(LogLevel level) {
-  switch (level) {
-    case LogLevel::debug:
-      return "debug";
-    case LogLevel::info:
-      return "info";
-    case LogLevel::warn:
-      return "warn";
-    case LogLevel::error:
-      return "error";
-  }
-  return "info";
-}
-
 spdlog::level::level_enum to_spdlog(LogLevel level) {
   switch (level) {
     case LogLevel::debug:
@@ -178,6 +164,22 @@ void init(LogFormat format, LogLevel level) {
 void set_format(LogFormat format) { format_ = format; }
 
 void set_level(LogLevel level) { level_ = level; }
+
+LogLevel level() noexcept { return level_.load(std::memory_order_relaxed); }
+
+std::string_view name(LogLevel level) noexcept {
+  switch (level) {
+    case LogLevel::debug:
+      return "debug";
+    case LogLevel::info:
+      return "info";
+    case LogLevel::warn:
+      return "warn";
+    case LogLevel::error:
+      return "error";
+  }
+  return "info";
+}
 
 bool enabled(LogLevel level) noexcept { return level >= level_.load(std::memory_order_relaxed); }
 

@@ -34,6 +34,8 @@ using Fields = std::initializer_list<Field>;
 void init(LogFormat format, LogLevel level);
 void set_format(LogFormat format);
 void set_level(LogLevel level);
+LogLevel level() noexcept;
+std::string_view name(LogLevel level) noexcept;  // "debug", "info", "warn", "error"
 bool enabled(LogLevel level) noexcept;
 void flush();
 

@@ -1,6 +1,8 @@
 #include "proxy/relay/exchange.hpp"
 
 #include <algorithm>
+#include <optional>
+#include <utility>
 
 #include "proxy/http/status.hpp"
 #include "proxy/observe/log.hpp"
@@ -33,6 +35,7 @@ Exchange::Exchange(LocalHttp1& local, const Admission& admission)
       listener_(local.listener_),
       down_(worker_.buffers_, http::Direction::response),
       parser_(http::HeadLimits{worker_.config_.limits.max_header_bytes, http::max_fields}),
+      meter_(worker_.meter_),
       strip_bytes_(admission.strip_bytes) {
   const http::RequestHead& head = worker_.request_head_;
   request_body_ = head.body;
@@ -44,6 +47,8 @@ Exchange::Exchange(LocalHttp1& local, const Admission& admission)
   const std::string_view path = head.path.substr(std::min(strip_bytes_, head.path.size()));
   watch_ = is_watch(path, head.query);
   log_.begin(head.method, path, head.query, worker_.loop_.now(), "HTTP/1.1");
+  meter_.begin(worker_.route_meter(route_), verb_of(head.method, watch_, upgrade_),
+               stream_of(path, watch_, upgrade_), worker_.loop_.now());
 }
 
 Exchange::~Exchange() { discard_upstream(false); }
@@ -73,26 +78,39 @@ runtime::Task<After> Exchange::run() {
     if (tunnel_) {
       Tunnel tunnel(local_, *upstream_, local_.up_, down_);
       const After after = co_await tunnel.run();
-      log_.end(route_.cluster, 101, local_.up_.passed, down_.passed, *leased, "",
-               worker_.loop_.now());
+      tell_end(101, *leased, "");
       co_return after;
     }
     if (relayed) co_return co_await finish();
     const Error error = relayed.error();
+    // A watch that stands between two events ends properly, so that its client resumes.
+    if (!local_failed_ && error.side == Side::upstream && end_watch()) {
+      close_local_ = true;
+      upstream_keeps_alive_ = false;
+      co_return co_await finish();
+    }
     if (local_failed_) {  // nobody is left to answer
       discard_upstream(true);
-      log_.end(route_.cluster, 0, local_.up_.passed, down_.passed, *leased, "client went away",
-               worker_.loop_.now());
+      tell_end(0, *leased, "client went away");
       co_return After::abort;
     }
     // A connection from the pool may have been closed by the Proxy while the request was on its
     // way.
     if (attempt == 0 && *leased && may_replay(error)) {
       discard_upstream(true);
+      pool_.again(observe::Again::connection_lost);
       continue;
     }
     co_return co_await fail(error);
   }
+}
+
+void Exchange::tell_end(int status, bool reused, std::string_view failure) {
+  const Clock::time_point now = worker_.loop_.now();
+  log_.end(route_.cluster, status, local_.up_.passed, down_.passed, reused, failure, now);
+  // Who leaves a watch has had its answer.
+  meter_.end(status == 0 && response_started_ ? status_ : status, local_.up_.passed, down_.passed,
+             now);
 }
 
 bool Exchange::may_replay(const Error& error) const {
@@ -110,7 +128,8 @@ runtime::Task<Result<bool>> Exchange::lease(bool fresh) {
     h2.reused_http1();
     co_return true;
   }
-  for (int attempt = 0;; ++attempt) {
+  bool other_identity = false;
+  for (unsigned attempt = 0;; ++attempt) {
     const link::UpstreamSnapshotPtr snapshot = pool_.snapshot();
     if (!snapshot->identity || snapshot->addresses.empty())
       co_return Error{Code::no_identity, Side::self, Retry::no, 0, "lease"};
@@ -120,6 +139,7 @@ runtime::Task<Result<bool>> Exchange::lease(bool fresh) {
     auto connecting = link::connect(local_.readiness_, worker_.batch_, snapshot, pool_.sessions(),
                                     worker_.config_.timeouts, pool_.first_address(), alpn);
     Result<link::UpstreamConnectionPtr> connected = co_await std::move(connecting);
+    pool_.dialled(connected);
     if (connected && (*connected)->stream().is_http2()) {  // news: the next one is for us
       h2.take_link(std::move(*connected), epoch);
       continue;
@@ -134,11 +154,32 @@ runtime::Task<Result<bool>> Exchange::lease(bool fresh) {
     const Error error = connected.error();
     if (error.code == Code::tls_peer || error.code == Code::tls_untrusted)
       worker_.reports_.certificate_refused(route_.upstream);
-    else
+    else if (attempt == 0)
       worker_.reports_.connect_failed(route_.upstream);
     // Nothing was sent: once more when the credentials have changed meanwhile.
-    if (attempt > 0 || pool_.snapshot()->identity == snapshot->identity) co_return error;
+    const bool changed = pool_.snapshot()->identity != snapshot->identity;
+    if (changed && !std::exchange(other_identity, true)) {
+      pool_.again(observe::Again::new_credentials);
+      continue;
+    }
+    const std::optional<Clock::time_point> again = pool_.dial_again(error);
+    if (!again) co_return error;
+    Result<> rested = co_await rest(*again);
+    if (!rested) co_return rested.error();
   }
+}
+
+// While the Proxy is away; the client may go meanwhile.
+runtime::Task<Result<>> Exchange::rest(Clock::time_point until) {
+  bool in_time = true;
+  while (in_time && worker_.loop_.now() < until) {
+    if (worker_.phase_ == Worker::Phase::ending)
+      co_return Error{Code::draining, Side::self, Retry::no, 0, "drain"};
+    if (local_.connection_.stream().socket().broken)
+      co_return Error{Code::reset, Side::local, Retry::no, 0, "client"};
+    in_time = co_await local_.readiness_.wait(until);
+  }
+  co_return Result<>();
 }
 
 // Composes the request head for the upstream in the worker's scratch.
@@ -192,6 +233,7 @@ runtime::Task<Result<>> Exchange::send_request() {
   tls::Stream& stream = upstream_->stream();
   const tls::Step step = stream.write({worker_.head_bytes_.data(), bytes});
   if (step.kind == Kind::failed) co_return step.error;
+  meter_.sent();
   const std::size_t written = step.kind == Kind::moved ? step.bytes : 0;
   if (written == bytes) co_return Result<>();
   std::string rest(worker_.head_bytes_.data() + written, bytes - written);
@@ -308,6 +350,7 @@ bool Exchange::take_response_head() {
     response_started_ = true;
     status_ = head.status;
     log_.first_byte(worker_.loop_.now());
+    meter_.answered(head.status, worker_.loop_.now());
     tunnel_ = head.status == 101;
     down_.begin(head.body, head.content_length);
     upstream_keeps_alive_ = head.keep_alive && head.body != http::BodyKind::until_close;
@@ -361,6 +404,7 @@ Exchange::Turn Exchange::move_response() {
       return failed(flushed.error);
     }
     if (flushed.kind == Kind::want_write) return Turn::blocked;
+    meter_.delivered();
     if (tunnel_) return Turn::done;
     if (response_started_ && down_.finished()) return Turn::done;
     if (!down_.buffer.empty()) {
@@ -502,8 +546,7 @@ runtime::Task<After> Exchange::finish() {
   } else {
     discard_upstream(false);
   }
-  log_.end(route_.cluster, status_, local_.up_.passed, down_.passed, was_reused, "",
-           worker_.loop_.now());
+  tell_end(status_, was_reused, "");
   local_.head_bytes_ = 0;
   if (!request_read) co_return After::linger;
   co_return close_local_ || local_ended_ ? After::close : After::keep;
@@ -525,14 +568,14 @@ runtime::Task<After> Exchange::fail(Error error) {
       (error.code == Code::tls_peer || error.code == Code::eof || error.code == Code::reset))
     worker_.reports_.certificate_refused(route_.upstream);
   if (error.side == Side::upstream) {
+    meter_.failed(error, worker_.loop_.now());
     log::warn("request failed upstream", {{"cluster", route_.cluster},
                                           {"cause", name(error.code)},
                                           {"where", error.where},
                                           {"message", message}});
   }
   discard_upstream(error.side != Side::upstream);
-  log_.end(route_.cluster, response_started_ ? status_ : http::answer_for(error).code,
-           local_.up_.passed, down_.passed, false, name(error.code), worker_.loop_.now());
+  tell_end(response_started_ ? status_ : http::answer_for(error).code, false, name(error.code));
   // Of an interim answer, too, a part may have gone.
   if (response_started_ || down_.cleared > 0) co_return After::abort;
   const bool body_unread = request_body_ != http::BodyKind::none;

@@ -7,6 +7,7 @@
 
 #include "proxy/relay/access_log.hpp"
 #include "proxy/relay/local_http1.hpp"
+#include "proxy/relay/request_meter.hpp"
 #include "proxy/relay/upstream_pool.hpp"
 
 namespace kubelane::relay {
@@ -26,6 +27,7 @@ class Exchange {
   enum class Turn : std::uint8_t { blocked, done, failed, again };
 
   runtime::Task<Result<bool>> lease(bool fresh);  // value: the connection was used before
+  runtime::Task<Result<>> rest(runtime::Clock::time_point until);
   runtime::Task<Result<>> send_request();
   runtime::Task<Result<>> relay();  // until the response is complete
   runtime::Task<After> finish();
@@ -38,6 +40,8 @@ class Exchange {
   bool may_replay(const Error& error) const;
   void discard_upstream(bool reset);
   Result<std::size_t> compose_head();
+  // What is left to say about the request, once it is over.
+  void tell_end(int status, bool reused, std::string_view failure);
   runtime::Clock::time_point deadline() const;
   Turn failed(const Error& error) noexcept;
 
@@ -50,6 +54,7 @@ class Exchange {
   Flow down_;
   http::HeadParser parser_;
   AccessLog log_;
+  RequestMeter meter_;
 
   std::size_t strip_bytes_;
   http::BodyKind request_body_;

@@ -44,7 +44,8 @@ H2Exchange::H2Exchange(LocalHttp2& local, std::int32_t stream)
       upstream_side_(*this),
       listener_(local.base_.listener_),
       up_(worker_.buffers_),
-      down_(worker_.buffers_) {}
+      down_(worker_.buffers_),
+      meter_(worker_.meter_) {}
 
 H2Exchange::~H2Exchange() {
   detach(H2Code::cancel);
@@ -105,6 +106,8 @@ void H2Exchange::begin(const http::H2Head& head) noexcept {
   const std::string_view query = head.path.substr(query_at);
   watch_ = is_watch(path, query);
   log_.begin(head.method, path, query, worker_.loop_.now(), "HTTP/2");
+  meter_.begin(worker_.route_meter(*route_), verb_of(head.method, watch_, false),
+               stream_of(path, watch_, false), worker_.loop_.now());
   std::string problem = pool.problem(route_->cluster);
   if (!problem.empty())
     return answer({Code::no_identity, Side::self, Retry::no, 0, "admit"}, std::move(problem));
@@ -186,7 +189,10 @@ void H2Exchange::take_request(char* to, std::size_t bytes) noexcept {
   if (local_.session_.wants_to_write()) local_.wake();
 }
 
-void H2Exchange::request_sent() noexcept { progress_ = worker_.loop_.now(); }
+void H2Exchange::request_sent() noexcept {
+  progress_ = worker_.loop_.now();
+  if (!has_body_) meter_.sent();
+}
 
 // ---------------------------------------------------------------- the response
 
@@ -208,6 +214,7 @@ void H2Exchange::response_head(const http::H2Head& head) noexcept {
   window_mark_ = worker_.loop_.now();
   status_ = head.status;
   log_.first_byte(worker_.loop_.now());
+  meter_.answered(head.status, worker_.loop_.now());
   if (watch_) {
     const http::Field* type = http::find(head.fields, http::FieldId::content_type);
     std::string_view encoding;
@@ -260,6 +267,7 @@ void H2Exchange::take_response(char* to, std::size_t bytes) noexcept {
     own_taken_bytes_ += bytes;
     return;
   }
+  meter_.delivered();
   down_.take(to, bytes);
   down_taken_bytes_ += bytes;
   if (link_ == nullptr) return;
@@ -293,6 +301,7 @@ void H2Exchange::look_at_window() noexcept {
 
 // END_STREAM has left.
 void H2Exchange::response_sent() noexcept {
+  meter_.delivered();
   log_end(failure_);
   response_sent_ = true;
   end_unread_request();
@@ -324,6 +333,7 @@ void H2Exchange::upstream_closed(H2Code code) noexcept {
   const bool refused = code == H2Code::refused_stream;
   if (awaited && refused && may_go_again(true)) {
     sent_again_ = true;
+    upstream_->pool().again(observe::Again::stream_refused);
     upstream_->place(*this);
     return;
   }
@@ -344,6 +354,7 @@ void H2Exchange::link_lost(const Error& error) noexcept {
   }
   if (awaited && may_go_again(false)) {
     sent_again_ = true;
+    upstream_->pool().again(observe::Again::connection_lost);
     upstream_->place(*this);
     return;
   }
@@ -427,6 +438,7 @@ void H2Exchange::fail(const Error& error) noexcept {
 
 void H2Exchange::fail(const Error& error, std::string message) noexcept {
   if (error.side == Side::upstream) {
+    meter_.failed(error, worker_.loop_.now());
     log::warn("request failed upstream", {{"cluster", route_->cluster},
                                           {"cause", name(error.code)},
                                           {"where", error.where},
@@ -438,6 +450,7 @@ void H2Exchange::fail(const Error& error, std::string message) noexcept {
 void H2Exchange::answer(const Error& error, std::string message) noexcept {
   detach(H2Code::cancel);
   clear();
+  count_own_answer(worker_.meter_, error);
   const http::StatusAnswer status = http::answer_for(error);
   if (log::enabled(LogLevel::debug)) {
     log::debug("answered locally", {{"listener", listener_->address},
@@ -507,6 +520,9 @@ void H2Exchange::log_end(std::string_view failure) noexcept {
   logged_ = true;
   log_.end(route_ == nullptr ? std::string_view() : route_->cluster, status_, up_taken_bytes_,
            down_taken_bytes_, reused_, failure, worker_.loop_.now());
+  // An answer that did not come to its end is none, unless its client had enough.
+  meter_.end(failure == "client went away" && !response_started_ ? 0 : status_, up_taken_bytes_,
+             down_taken_bytes_, worker_.loop_.now());
 }
 
 }  // namespace kubelane::relay

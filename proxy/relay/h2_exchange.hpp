@@ -11,6 +11,7 @@
 #include "proxy/http/h2_session.hpp"
 #include "proxy/relay/access_log.hpp"
 #include "proxy/relay/listener.hpp"
+#include "proxy/relay/request_meter.hpp"
 #include "proxy/relay/worker.hpp"
 #include "proxy/runtime/byte_queue.hpp"
 #include "proxy/runtime/deadline.hpp"
@@ -146,6 +147,7 @@ class H2Exchange final : public runtime::PooledFrame, private runtime::Deadline 
   http::H2Trailers down_trailers_;
   http::EventBoundary boundary_;
   AccessLog log_;
+  RequestMeter meter_;
   std::uint64_t up_taken_bytes_ = 0;
   std::uint64_t down_taken_bytes_ = 0;
   std::uint32_t window_bytes_ = 0;       // of the stream upstream

@@ -58,6 +58,7 @@ class H2Upstream {
   bool end_links() noexcept;
 
   UpstreamPool& pool() noexcept { return pool_; }
+  std::size_t links() const noexcept { return links_.size(); }
 
  private:
   friend class UpstreamLink;

@@ -21,11 +21,14 @@ namespace kubelane::relay {
 // One Kubernetes cluster behind one service.
 struct Route {
   std::string cluster;
-  std::string local_prefix;      // "/prod"; empty on a listener of its own
-  std::size_t upstream = 0;      // the way there: index of a worker's pools
-  std::string teleport_cluster;  // of the prefix below; empty: not known yet
-  std::string upstream_prefix;   // /v1/teleport/x/y, for path routing
-  Impersonation impersonation;   // for requests that name none
+  std::string local_prefix;       // "/prod"; empty on a listener of its own
+  std::size_t service = 0;        // its number, never used twice
+  std::size_t upstream = 0;       // the way there: index of a worker's pools
+  std::string teleport_cluster;   // of the prefix below; empty: not known yet
+  std::string upstream_prefix;    // /v1/teleport/x/y, for path routing
+  std::size_t meter = 0;          // index of a worker's route meters
+  std::uint64_t meter_owner = 0;  // whose the meter is: slots are used again
+  Impersonation impersonation;    // for requests that name none
 };
 
 // What goes before the client's path on a connection to this target; may use `storage`.

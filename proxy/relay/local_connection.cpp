@@ -15,6 +15,7 @@ LocalConnection::LocalConnection(Worker& worker, std::size_t listener, bool refu
       listener_index_(listener),
       index_in_worker_(worker.local_connections_.size()),
       refuse_(refuse),
+      since_(worker.loop_.now()),
       readiness_(worker.loop_),
       connection_(worker.loop_, Side::local) {
   worker.local_connections_.push_back(this);
@@ -29,7 +30,9 @@ runtime::Detached LocalConnection::serve(Worker& worker, tls::UniqueFd fd, std::
   self.connection_.set_sink(&self.readiness_);
   if (!self.connection_.open(std::move(fd), worker.batch_)) co_return;
   const bool greeted = co_await self.handshake();
+  if (self.connection_.stream().is_tls()) ++worker.meter_.local_handshakes[greeted ? 1 : 0];
   if (!greeted) co_return;
+  self.greeted_ = true;
   if (self.connection_.stream().is_http2()) {
     co_await LocalHttp2::serve(self);
   } else {

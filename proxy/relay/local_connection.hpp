@@ -26,6 +26,9 @@ class LocalConnection {
   // Looks at its worker's state again (drain, protocol). Same thread.
   void wake() noexcept { readiness_.wake(); }
 
+  // For who asks what is connected.
+  observe::ConnectionState state(runtime::Clock::time_point now) const;
+
  private:
   friend class Worker;
   friend class H2Exchange;
@@ -40,6 +43,10 @@ class LocalConnection {
   std::size_t listener_index_;
   std::size_t index_in_worker_ = 0;
   bool refuse_;
+  bool greeted_ = false;  // the handshake, if any, is complete
+  const runtime::Clock::time_point since_;
+  std::uint64_t requests_ = 0;
+  std::size_t active_ = 0;  // requests that run now
   runtime::Readiness readiness_;
   runtime::Connection connection_;
 };

@@ -6,6 +6,7 @@
 #include "proxy/observe/log.hpp"
 #include "proxy/relay/access_log.hpp"
 #include "proxy/relay/exchange.hpp"
+#include "proxy/relay/request_meter.hpp"
 #include "proxy/relay/tunnel.hpp"
 
 namespace kubelane::relay {
@@ -40,7 +41,10 @@ runtime::Task<bool> LocalHttp1::serve(LocalConnection& connection) {
   for (;;) {
     const bool have_head = co_await self.read_head();
     if (!have_head) co_return true;
+    ++connection.requests_;
+    connection.active_ = 1;
     const After after = co_await self.serve_request();
+    connection.active_ = 0;
     if (after == After::keep) continue;
     if (after == After::abort) {
       self.connection_.stream().abort();
@@ -179,6 +183,10 @@ runtime::Task<After> LocalHttp1::serve_request() {
   if (!problem.empty()) {
     const Error error{Code::no_identity, Side::self, Retry::no, 0, "admit"};
     log_refused(admission, error);
+    RequestMeter meter(worker_.meter_);
+    meter.begin(worker_.route_meter(*admission.route), verb_of(head.method, false, head.upgrade),
+                observe::Stream::none, worker_.loop_.now());
+    meter.end(http::answer_for(error).code, 0, 0, worker_.loop_.now());
     co_return co_await answer(error, std::move(problem), body_unread);
   }
   Exchange exchange(*this, admission);
@@ -199,6 +207,7 @@ void LocalHttp1::log_refused(const Admission& admission, const Error& error) con
 
 runtime::Task<After> LocalHttp1::answer(Error error, std::string message, bool body_unread) {
   const http::StatusAnswer status = http::answer_for(error);
+  count_own_answer(worker_.meter_, error);
   if (error.code == Code::unauthorized) ++rejected_tokens_;
   const bool close = status.close || body_unread || refuse_ || worker_.leaving(listener_index_) ||
                      rejected_tokens_ >= max_rejected_tokens;

@@ -76,9 +76,11 @@ http::H2Stream* LocalHttp2::on_request(std::int32_t stream, const http::H2Head& 
   if (session_.goaway_sent()) return nullptr;
   base_.listener_ = worker_.listeners_[base_.listener_index_];
   auto exchange = std::make_unique<H2Exchange>(*this, stream);
+  ++base_.requests_;
   exchange->index_in_local_ = exchanges_.size();
   H2Exchange& added = *exchange;
   exchanges_.push_back(std::move(exchange));
+  base_.active_ = exchanges_.size();
   added.begin(head);
   return &added.local_side();
 }
@@ -88,6 +90,7 @@ void LocalHttp2::gone(H2Exchange& exchange) noexcept {
   std::swap(exchanges_[index], exchanges_.back());
   exchanges_[index]->index_in_local_ = index;
   exchanges_.pop_back();
+  base_.active_ = exchanges_.size();
   if (exchanges_.empty()) idle_since_ = worker_.loop_.now();
   if (exchanges_.empty() && notice_sent_) wake();
 }

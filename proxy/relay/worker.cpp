@@ -15,7 +15,8 @@ constexpr std::size_t refusable_connections = 64;  // over the limit, to be told
 
 Worker::Worker(const Config& config, WorkerReports reports,
                const std::vector<std::unique_ptr<Worker>>& group, bool scout)
-    : config_(config),
+    : name_("worker-" + std::to_string(group.size())),
+      config_(config),
       reports_(std::move(reports)),
       group_(group),
       buffers_(config.limits.buffer_memory_bytes / std::max(1u, config.workers)),
@@ -38,6 +39,7 @@ void Worker::start() {
     sigset_t all;
     sigfillset(&all);
     pthread_sigmask(SIG_BLOCK, &all, nullptr);  // signals belong to the control thread
+    pthread_setname_np(pthread_self(), name_.c_str());
     loop_.run();
   });
 }
@@ -45,6 +47,7 @@ void Worker::start() {
 void Worker::set_listener(std::size_t index, ListenerPtr listener) {
   loop_.post([this, index, listener = std::move(listener)]() mutable {
     for (const std::size_t upstream : listener->upstreams) add_upstreams(upstream + 1);
+    own_meters(*listener);
     if (listeners_.size() <= index) listeners_.resize(index + 1);
     const bool closes = listener->closing && listeners_[index] && !listeners_[index]->closing;
     listeners_[index] = std::move(listener);
@@ -179,6 +182,7 @@ void Worker::stop_and_join() {
   thread_.join();
   // Who still waits (for a silent Proxy, for a client that does not read) waits no longer.
   drained_ = nullptr;
+  while (!probes_.empty()) probes_.back()->frame_.destroy();
   while (!local_connections_.empty()) local_connections_.back()->frame_.destroy();
   for (const auto& upstream : h2_upstreams_) upstream->abandon();
 }

@@ -8,6 +8,7 @@
 #include <functional>
 #include <memory>
 #include <random>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -15,8 +16,10 @@
 #include "proxy/http/head.hpp"
 #include "proxy/link/h2_link.hpp"
 #include "proxy/link/upstream_snapshot.hpp"
+#include "proxy/observe/meters.hpp"
 #include "proxy/relay/h2_upstream.hpp"
 #include "proxy/relay/listener.hpp"
+#include "proxy/relay/probe.hpp"
 #include "proxy/relay/settings.hpp"
 #include "proxy/relay/upstream_pool.hpp"
 #include "proxy/runtime/acceptor.hpp"
@@ -68,8 +71,13 @@ class Worker {
   // Tunnels and whatever is left end now: properly where possible.
   void end_all();
   void stop_and_join();
-  // `then` runs on the worker's thread, soon, when that is not stuck.
-  void ask(std::function<void()> then) { loop_.post(std::move(then)); }
+  // What it has counted. `then` runs on the worker's thread and must only post, as in the two
+  // below.
+  void report(bool with_connections, std::function<void(observe::WorkerReport)> then);
+  // Answers as soon as the loop comes round.
+  void heartbeat(std::function<void()> then);
+  // One request to that cluster, with the credentials of now.
+  void probe(Route route, std::function<void(ProbeResult)> then);
   // Connections given to it and not yet gone. This and the next two are all that threads share
   // (relaxed).
   std::size_t connections() const noexcept {
@@ -91,6 +99,7 @@ class Worker {
   friend class LocalHttp2;
   friend class UpstreamLink;
   friend class Exchange;
+  friend class Probe;
   friend class Tunnel;
   enum class Phase : std::uint8_t { serving, draining, ending };
   // A request, from its head to its end. Only the worker's thread writes.
@@ -124,9 +133,15 @@ class Worker {
   // Some cluster of this listener is known to have none: its clients must come back with HTTP/1.1.
   bool lost_http2(const Listener& listener) const;
   void wake_all();
+  void own_meters(const Listener& listener);
+  observe::RouteMeter& route_meter(const Route& route) noexcept {
+    return *route_meters_[route.meter];
+  }
+  observe::WorkerReport make_report(bool with_connections) const;
   // In a drain: when the next watch that asks should end (watch_turns.hpp).
   runtime::Clock::time_point turn_to_end_watch() noexcept;
 
+  const std::string name_;  // of its thread, for those who look at the process
   Settings config_;
   WorkerReports reports_;
   const std::vector<std::unique_ptr<Worker>>& group_;
@@ -142,6 +157,9 @@ class Worker {
   std::vector<std::unique_ptr<UpstreamPool>> upstreams_;   // by upstream
   std::vector<std::unique_ptr<H2Upstream>> h2_upstreams_;  // the same
   std::vector<LocalConnection*> local_connections_;        // each knows its index
+  std::vector<Probe*> probes_;
+  observe::WorkerMeter meter_;
+  std::vector<std::unique_ptr<observe::RouteMeter>> route_meters_;  // by Route::meter
   std::function<void()> drained_;
   std::minstd_rand random_;
   const bool scout_;

@@ -59,7 +59,13 @@ Bot::Bot(asio::io_context& io, const Config& config, std::unique_ptr<BotStorage>
       storage_(std::move(storage)),
       events_(std::move(events)),
       wake_(io),
-      watch_timer_(io) {}
+      watch_timer_(io) {
+  if (!config.auth_server.empty()) return;
+  const HttpsOrigin web = web_origin();
+  const std::string said = environment("TELEPORT_TLS_ROUTING_CONN_UPGRADE").value_or("");
+  upgrade_ =
+      std::make_shared<ConnectionUpgrade>(web, upgrade_mode(said, to_string(web.address, 0)));
+}
 
 Bot::~Bot() = default;
 
@@ -103,7 +109,10 @@ void Bot::wake() {
 
 asio::awaitable<void> Bot::run() {
   for (;;) {
+    const Clock::time_point began = Clock::now();
+    const std::uint64_t before = condition_.renewed;
     const AuthResult<void> done = co_await round();
+    if (condition_.renewed != before) condition_.round_time.record(Clock::now() - began);
     if (done) {
       healed();
     } else {
@@ -205,6 +214,8 @@ void Bot::healed() {
 }
 
 void Bot::failed(const AuthError& error) {
+  ++condition_.failed;
+  condition_.kind = error.kind;
   const bool single_use = config_.onboarding.join_method == JoinMethod::token;
   const bool joining = !identity_valid();
   unreachable_ = error.kind == Kind::unreachable;
@@ -265,6 +276,18 @@ void Bot::failed(const AuthError& error) {
   }
   problem_ = problem;
   if (!only_outputs_failed_) set_problem(problem);
+}
+
+BotCondition Bot::condition() const {
+  BotCondition now = condition_;
+  now.failing = failing_;
+  now.stopped = stopped_;
+  now.problem = problem_;
+  if (!identity_) return now;
+  now.not_after = identity_->subject.not_after;
+  now.user = identity_->subject.user;
+  now.serial = identity_->subject.serial;
+  return now;
 }
 
 // To show it again would make Teleport lock the bot again; its key can join anew.
@@ -348,6 +371,7 @@ AuthAddress Bot::auth_address() const {
   address.through_proxy = config_.auth_server.empty();
   parse_host_port(address.through_proxy ? config_.proxy_server : config_.auth_server,
                   address.through_proxy ? 443 : 3025, address.address);
+  address.upgrade = upgrade_;
   return address;
 }
 
@@ -475,6 +499,7 @@ AuthResult<void> Bot::adopt(BotIdentityPtr identity, const std::string& hash) {
   identity_hash_ = hash;
   in_doubt_ = false;
   drop_client();
+  ++condition_.renewed;
   renew_at_ = Clock::now() + jittered(config_.renewal_interval, -0.05);
   const tls::TeleportSubject& subject = identity_->subject;
   log::info(first ? "the bot has joined" : "the bot's identity is renewed",

@@ -18,6 +18,7 @@
 
 #include "config/config.hpp"
 #include "proxy/teleport/auth_client.hpp"
+#include "proxy/teleport/bot_condition.hpp"
 #include "proxy/teleport/bot_storage.hpp"
 #include "proxy/teleport/bound_keypair.hpp"
 #include "proxy/teleport/find.hpp"
@@ -55,6 +56,8 @@ class Bot {
   // at first), by the numbers that feed() and on_inventory know. Without onboarding the
   // configuration of before stays in use.
   void reconfigure(const Config& config, std::map<std::size_t, Service> services);
+
+  BotCondition condition() const;
 
   // The identity of one service (by its number): for all its clusters ("") or for
   // one.
@@ -145,6 +148,9 @@ class Bot {
   std::minstd_rand random_{std::random_device{}()};
   const Clock::time_point started_ = Clock::now();
 
+  // Null without a Proxy.
+  std::shared_ptr<ConnectionUpgrade> upgrade_;
+
   std::optional<FindReply> cluster_;
   bool proxy_told_ = false;
   BotIdentityPtr identity_;
@@ -172,6 +178,7 @@ class Bot {
   bool only_outputs_failed_ = false;  // in the last round: the bot itself is well
   bool sent_first_heartbeat_ = false;
   std::string problem_;
+  BotCondition condition_;  // what of it is counted
 };
 
 }  // namespace kubelane::teleport

@@ -98,6 +98,7 @@ void ServiceSource::adopt(tls::IdentityPtr identity, const std::string& kubeconf
   if (fresh) {
     tls::SessionCache::enable(identity->context.get());
     identity_ = std::move(identity);
+    ++identities_;
     warned_expiry_ = false;
   }
   check_times();
@@ -142,25 +143,34 @@ void ServiceSource::check_times() {
   });
 }
 
-std::string ServiceSource::check_identity(system_clock::time_point now) const {
+// Why the identity cannot be used, and of which kind that is; or empty.
+std::string ServiceSource::check_identity(system_clock::time_point now, link::Trouble& kind) const {
+  using link::Trouble;
   const std::string remedy = feed_->remedy();
+  kind = Trouble::no_credentials;
   if (!identity_) return credential_problem_ + (remedy.empty() ? "" : " (" + remedy + ")");
+  kind = Trouble::expired;
   if (identity_->not_after <= now)
     return feed_->noun() + " expired at " + utc(identity_->not_after) +
            " and have not been renewed" + (remedy.empty() ? "" : ": " + remedy) +
            (credential_problem_.empty() ? "" : " (" + credential_problem_ + ")");
+  kind = Trouble::clock_skew;
   if (identity_->not_before - clock_skew > now)
     return feed_->noun() + " are valid only from " + utc(identity_->not_before) +
            ": check this machine's clock";
+  kind = Trouble::unfit;
   const std::string& bound = identity_->kubernetes_cluster;
   if (!bound.empty() && only_cluster_ && *only_cluster_ != bound)
     return feed_->noun() + " are for Kubernetes cluster \"" + bound +
            "\" only, not for what this service names; correct kubernetes_cluster, or point "
            "credentials at a `kubernetes/v2` or `identity` output";
+  kind = Trouble::none;
   return {};
 }
 
-std::string ServiceSource::find_target(link::UpstreamTarget& target) const {
+std::string ServiceSource::find_target(link::UpstreamTarget& target, link::Trouble& kind) const {
+  using link::Trouble;
+  kind = Trouble::no_route;
   const std::optional<PingReply>& reply = discovery_.reply();
   std::string version;
   bool known_to_route = false;
@@ -170,6 +180,7 @@ std::string ServiceSource::find_target(link::UpstreamTarget& target) const {
     if (!chosen) return chosen.error().message;
     target = std::move(*chosen);
     version = reply->server_version;
+    kind = Trouble::unfit;
     if (!reply->cluster_name.empty() && reply->cluster_name != identity_->teleport_cluster)
       return feed_->noun() + " are for Teleport cluster \"" + identity_->teleport_cluster +
              "\", but proxy_server belongs to \"" + reply->cluster_name +
@@ -179,12 +190,14 @@ std::string ServiceSource::find_target(link::UpstreamTarget& target) const {
     target = *offline_target_;
     known_to_route = target.path_routing;
   } else {
+    if (discovery_.problem().empty()) kind = Trouble::starting;
     return discovery_.problem().empty() ? "the Teleport Proxy has not answered yet"
                                         : discovery_.problem();
   }
   // A certificate bound to one cluster needs no path and must not get one (DP 3).
   target.path_routing = identity_->kubernetes_cluster.empty();
   if (target.path_routing && !known_to_route) {
+    kind = version.empty() ? Trouble::no_route : Trouble::unfit;
     if (version.empty())
       return "the Proxy's version is not known (" + discovery_.problem() +
              "), and these credentials need path routing (Teleport 17.2.7 or newer)";
@@ -192,14 +205,16 @@ std::string ServiceSource::find_target(link::UpstreamTarget& target) const {
            ") does not have: use a tbot `kubernetes` output per cluster, or upgrade Teleport to "
            "17.2.7 or newer";
   }
+  kind = Trouble::none;
   return {};
 }
 
 void ServiceSource::update() {
   const system_clock::time_point now = system_clock::now();
   auto snapshot = std::make_shared<link::UpstreamSnapshot>();
-  snapshot->problem = check_identity(now);
-  if (snapshot->problem.empty()) snapshot->problem = find_target(snapshot->target);
+  snapshot->problem = check_identity(now, snapshot->trouble);
+  if (snapshot->problem.empty())
+    snapshot->problem = find_target(snapshot->target, snapshot->trouble);
   if (identity_)
     snapshot->target.teleport_cluster = identity_->route_to_cluster.empty()
                                             ? identity_->teleport_cluster
@@ -216,10 +231,12 @@ void ServiceSource::update() {
     // Another name than before: what works serves on until that is looked up.
     if (addresses_.empty() && resolving_ && newest_ && newest_->problem.empty()) return;
     snapshot->addresses = addresses_;
-    if (addresses_.empty())
+    if (addresses_.empty()) {
+      snapshot->trouble = dns_problem_.empty() ? link::Trouble::starting : link::Trouble::no_route;
       snapshot->problem = dns_problem_.empty()
                               ? "the Teleport Proxy's name " + target.host + " is being looked up"
                               : dns_problem_;
+    }
   }
   if (snapshot->problem.empty()) snapshot->identity = identity_;
   if (newest_ && newest_->problem == snapshot->problem && newest_->identity == snapshot->identity &&
@@ -232,8 +249,9 @@ void ServiceSource::update() {
   if (!snapshot->problem.empty()) {
     snapshot->problem_since = newest_ && !was_usable ? newest_->problem_since : now;
     // The first look-up and the first ping take a moment; only their failure is worth a warning.
+    link::Trouble of_identity;
     const bool underway = identity_ && (resolving_ || discovery_.problem().empty()) &&
-                          addresses_.empty() && check_identity(now).empty();
+                          addresses_.empty() && check_identity(now, of_identity).empty();
     if (!underway && (!newest_ || newest_->problem != snapshot->problem))
       log::warn("cluster not available", {{"service", label_}, {"cause", snapshot->problem}});
   } else if (newest_ && !was_usable) {

@@ -44,6 +44,12 @@ class ServiceSource {
   void rename(std::string label, std::optional<std::string> only_cluster);
 
   const link::UpstreamSnapshotPtr& newest() const noexcept { return newest_; }
+  // The newest good one, expired or not; null: none yet.
+  const tls::IdentityPtr& identity() const noexcept { return identity_; }
+  // Why there is no newer one; empty: nothing is wrong.
+  const std::string& renewal_problem() const noexcept { return credential_problem_; }
+  // How many identities have been taken so far.
+  std::uint64_t identities() const noexcept { return identities_; }
 
  private:
   void adopt(tls::IdentityPtr identity, const std::string& kubeconfig);
@@ -52,8 +58,8 @@ class ServiceSource {
   void resolve();
   void resolved(const boost::asio::ip::tcp::resolver::results_type& results);
   // Fills the target; returns why there is none, or an empty string.
-  std::string find_target(link::UpstreamTarget& target) const;
-  std::string check_identity(std::chrono::system_clock::time_point now) const;
+  std::string find_target(link::UpstreamTarget& target, link::Trouble& kind) const;
+  std::string check_identity(std::chrono::system_clock::time_point now, link::Trouble& kind) const;
 
   std::string label_;
   std::optional<std::string> only_cluster_;
@@ -75,6 +81,7 @@ class ServiceSource {
   bool resolving_ = false;
   bool warned_expiry_ = false;
   std::uint64_t generation_ = 0;
+  std::uint64_t identities_ = 0;
   link::UpstreamSnapshotPtr newest_;
   runtime::Lifetime lifetime_;
 };

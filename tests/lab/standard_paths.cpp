@@ -182,6 +182,12 @@ bool whoami(Stream& stream, const Request& request) {
   return true;
 }
 
+bool version(Stream& stream, const Request& request) {
+  read_body(stream, request);
+  answer(stream, 200, "application/json", R"({"major":"1","minor":"30","gitVersion":"v1.30.0"})");
+  return true;
+}
+
 }  // namespace
 
 void EventGate::release(std::size_t events) {
@@ -232,6 +238,7 @@ Handler standard_paths(EventGate& gate, Handler otherwise) {
     if (path == "/headers") return headers(stream, request);
     if (path == "/whoami") return whoami(stream, request);
     if (otherwise) return otherwise(stream, request);
+    if (path == "/version") return version(stream, request);
     read_body(stream, request);
     answer_status(stream, 404, "NotFound", "the lab has nothing at " + request.path);
     return true;

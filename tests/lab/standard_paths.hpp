@@ -9,7 +9,7 @@
 //   /hints                  103 Early Hints, then 200
 //   /until-close/<n>        n bytes ended by the end of the connection
 //   /headers                the request's fields as a JSON array of [name, value]
-//   /whoami                 the Kubernetes user and groups as JSON
+//   /whoami                 the Kubernetes user and groups as JSON; /version: a Kubernetes version
 #pragma once
 
 #include <condition_variable>

@@ -74,6 +74,8 @@ TEST(CommandLine, help_of_start_names_every_flag_with_its_variable) {
                            "--proxy-ca",     "KUBELANE_PROXY_CA",
                            "--insecure",     "KUBELANE_INSECURE",
                            "--allow-remote", "KUBELANE_ALLOW_REMOTE",
+                           "--diag-addr",    "KUBELANE_DIAG_ADDR",
+                           "--admin-addr",   "KUBELANE_ADMIN_ADDR",
                            "--local-auth",   "KUBELANE_LOCAL_AUTH",
                            "--local-tls",    "KUBELANE_LOCAL_TLS",
                            "--storage",      "KUBELANE_STORAGE",
@@ -81,7 +83,7 @@ TEST(CommandLine, help_of_start_names_every_flag_with_its_variable) {
                            "--log-format",   "KUBELANE_LOG_FORMAT",
                            "--log-level",    "KUBELANE_LOG_LEVEL"})
     EXPECT_NE(help.find(word), std::string::npos) << word;
-  for (const char* idle : {"--fips", "--diag-addr"})
+  for (const char* idle : {"--fips", "--pid-file"})
     EXPECT_EQ(help.find(idle), std::string::npos) << idle << " does nothing and is no use in help";
 }
 
@@ -304,7 +306,7 @@ TEST(CommandLine, a_value_behind_a_misspelt_flag_is_not_repeated) {
 }
 
 TEST(CommandLine, tbots_flags_without_effect_get_one_warning_each) {
-  for (const char* flag : {"--diag-addr", "--pid-file"}) {
+  for (const char* flag : {"--pid-file"}) {
     const Command command = parse({"start", "-c", "x", flag, "hunter2"});
     ASSERT_EQ(command.warnings.size(), 1u) << flag;
     const std::string text = command.warnings[0].text();

@@ -2,6 +2,7 @@
 // problem has its place.
 #include <filesystem>
 #include <fstream>
+#include <set>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -250,6 +251,41 @@ TEST(LoadConfig, anchors_and_aliases_work) {
   EXPECT_EQ(config.services[1].credentials_path, "/c");
 }
 
+// ---- diagnostics and administration
+
+TEST(LoadConfig, the_listener_for_probes_may_stand_anywhere_and_the_one_for_changes_only_here) {
+  const std::string rest = v1 + "    credentials: /c\n";
+  const Config config =
+      load("diag_addr: 0.0.0.0:3001\nadmin_addr: unix:///run/a.sock\n" + rest).config;
+  ASSERT_TRUE(config.diag_addr && config.admin_addr);
+  EXPECT_EQ(config.diag_addr->tcp.host, "0.0.0.0");
+  EXPECT_EQ(config.diag_addr->tcp.port, 3001);
+  EXPECT_EQ(config.admin_addr->unix_path, "/run/a.sock");
+  EXPECT_TRUE(load("admin_addr: 127.0.0.1:3002\n" + rest).errors.empty());
+  EXPECT_TRUE(load("admin_addr: \"[::1]:3002\"\n" + rest).errors.empty());
+  for (const char* address : {"0.0.0.0:3002", ":3002", "10.0.0.1:3002", "\"[::]:3002\""}) {
+    const auto errors = load(std::string("admin_addr: ") + address + "\n" + rest).errors;
+    ASSERT_EQ(errors.size(), 1u) << address;
+    EXPECT_NE(errors[0].message.find("other machines"), std::string::npos) << errors[0].message;
+  }
+  EXPECT_EQ(load("diag_addr: 127.0.0.1:3001\nadmin_addr: 127.0.0.1:3001\n" + rest).errors.size(),
+            1u);
+  for (const char* wrong : {"localhost", "unix://a.sock", "unix:///a/", "example.com:1"})
+    EXPECT_EQ(load(std::string("diag_addr: ") + wrong + "\n" + rest).errors.size(), 1u) << wrong;
+}
+
+TEST(LoadConfig, services_are_named_as_tbot_names_them) {
+  Config config;
+  config.services.resize(4);
+  config.services[1].type = config.services[3].type = Service::Type::kubernetes_v2;
+  config.services[1].name = "prod";
+  EXPECT_EQ(service_names(config),
+            (std::vector<std::string>{"kubernetes-1", "prod", "kubernetes-2", "kubernetes-v2-2"}));
+  for (Service& service : config.services) service.name = "same";
+  const std::vector<std::string> names = service_names(config);
+  EXPECT_EQ(std::set<std::string>(names.begin(), names.end()).size(), 4u);
+}
+
 // ---- what is tbot's alone
 
 TEST(LoadConfig, every_field_for_tbot_alone_gives_one_warning_that_names_it) {
@@ -260,7 +296,6 @@ TEST(LoadConfig, every_field_for_tbot_alone_gives_one_warning_that_names_it) {
            {"certificate_ttl", "1h"},
            {"renewal_interval", "20m"},
            {"oneshot", "true"},
-           {"diag_addr", "127.0.0.1:3001"},
            {"fips", "false"},
            {"leeway", "1m"},
            {"join_uri", "tbot+proxy+token://hunter2@teleport.example.com"},
