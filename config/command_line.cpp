@@ -26,6 +26,7 @@ constexpr const char* examples =
     "  kubelane start kubernetes --proxy-server teleport.example.com:443 \\\n"
     "      --kubernetes-cluster prod --credentials /opt/machine-id --destination /run/kubelane\n"
     "  kubelane check -c kubelane.yaml\n"
+    "  kubelane migrate /etc/tbot.yaml -o kubelane.yaml\n"
     "Then: export KUBECONFIG=/run/kubelane/kubeconfig.yaml; kubectl get pods -A\n"
     "\n"
     "Settings: flags win over the environment, which wins over the file. The file is tbot's\n"
@@ -116,6 +117,8 @@ struct Values {
   std::map<std::string, std::vector<std::string>> idle;
   std::map<std::string, bool> idle_switches;
   std::string config_path;
+  std::string output_path;
+  std::string cluster;  // --kubernetes-cluster
   CommandService service;
   std::vector<std::string> ca_pins;
 };
@@ -155,6 +158,46 @@ void add_service_flags(CLI::App& app, Values& values) {
       ->type_name("GROUP");
 }
 
+void add_output_flag(CLI::App& app, Values& values) {
+  app.add_option("-o,--output", values.output_path,
+                 "write to this file, readable for this user only, instead of standard output")
+      ->type_name("FILE");
+}
+
+// `start kubernetes …` and `start kubernetes/v2 …`; the same for configure.
+struct Modes {
+  CLI::App* single;
+  CLI::App* several;
+
+  bool parsed() const { return single->parsed() || several->parsed(); }
+};
+
+Modes add_modes(CLI::App& app, Values& values) {
+  app.require_subcommand(0, 1);
+  const std::string more = "; takes every option of `kubelane " + app.get_name() + "`, too";
+  Modes modes{};
+  modes.single = app.add_subcommand("kubernetes", "one cluster, without a file" + more);
+  modes.single
+      ->add_option("--kubernetes-cluster", values.cluster,
+                   "Teleport's name of the Kubernetes cluster")
+      ->type_name("NAME")
+      ->required();
+  modes.several = app.add_subcommand("kubernetes/v2",
+                                     "several clusters with one identity, without a file" + more);
+  modes.several->alias("k8s/v2");
+  modes.several->add_option("--name-selector", values.service.clusters, "cluster name; repeatable")
+      ->type_name("NAME");
+  modes.several
+      ->add_option("--label-selector", values.service.labels,
+                   "clusters with these labels, name=value,name=value; repeatable")
+      ->type_name("LABELS");
+  for (CLI::App* mode : {modes.single, modes.several}) {
+    mode->fallthrough();
+    add_service_flags(*mode, values);
+  }
+  return modes;
+}
+
 // What the parser did not understand, said so that the next try succeeds. Values are not repeated:
 // what follows a misspelt --token is a secret.
 std::string usage_error(const CLI::App& app, const CLI::ParseError& error) {
@@ -181,7 +224,8 @@ std::string usage_error(const CLI::App& app, const CLI::ParseError& error) {
                                    [](const std::string& word) { return word.starts_with('-'); });
     std::string word = flag == unknown.end() ? unknown.front() : *flag;
     word = word.substr(0, word.find('='));
-    if (current->get_name() == "start" && flag == unknown.end() &&
+    if ((current->get_name() == "start" || current->get_name() == "configure") &&
+        flag == unknown.end() &&
         std::find(std::begin(tbot_modes), std::end(tbot_modes), word) != std::end(tbot_modes))
       return "kubelane: " + word +
              " is a mode of tbot's that kubelane does not have; it serves kubernetes and "
@@ -220,32 +264,22 @@ Command parse_command_line(int argc, const char* const* argv, const Environment&
 
   CLI::App* start = app.add_subcommand("start", "serve the configured clusters until stopped");
   add_start_flags(*start, values);
-  start->require_subcommand(0, 1);
   start->footer(examples);
-  CLI::App* single = start->add_subcommand(
-      "kubernetes", "one cluster, without a file; takes every option of `kubelane start`, too");
-  single->fallthrough();
-  std::string cluster;
-  single->add_option("--kubernetes-cluster", cluster, "Teleport's name of the Kubernetes cluster")
-      ->type_name("NAME")
-      ->required();
-  add_service_flags(*single, values);
-  CLI::App* several = start->add_subcommand("kubernetes/v2",
-                                            "several clusters with one identity, without a file; "
-                                            "takes every option of `kubelane start`, too");
-  several->alias("k8s/v2");
-  several->fallthrough();
-  several->add_option("--name-selector", values.service.clusters, "cluster name; repeatable")
-      ->type_name("NAME");
-  several
-      ->add_option("--label-selector", values.service.labels,
-                   "clusters with these labels, name=value,name=value; repeatable")
-      ->type_name("LABELS");
-  add_service_flags(*several, values);
+  const Modes start_modes = add_modes(*start, values);
 
   CLI::App* check = app.add_subcommand(
       "check", "read file, environment and flags as start does, and report all problems");
   add_start_flags(*check, values);
+  CLI::App* configure = app.add_subcommand(
+      "configure", "print a commented file from the flags of start and the environment");
+  add_start_flags(*configure, values);
+  const Modes configure_modes = add_modes(*configure, values);
+  add_output_flag(*configure, values);
+  CLI::App* migrate =
+      app.add_subcommand("migrate", "turn a tbot configuration (v1 or v2) into kubelane's");
+  migrate->add_option("FILE,-c,--config", values.config_path, "tbot's configuration file")
+      ->required();
+  add_output_flag(*migrate, values);
   CLI::App* version = app.add_subcommand("version", "print the version");
 
   try {
@@ -264,15 +298,23 @@ Command parse_command_line(int argc, const char* const* argv, const Environment&
     command.output = "kubelane " KUBELANE_VERSION "\n";
     return command;
   }
-  if (!start->parsed() && !check->parsed()) {
+  command.config_path = values.config_path;
+  command.output_path = values.output_path;
+  if (migrate->parsed()) {
+    command.kind = Command::Kind::migrate;
+    return command;
+  }
+  if (!start->parsed() && !check->parsed() && !configure->parsed()) {
     command.output = app.help();
     return command;
   }
-  const CLI::App* given = start->parsed() ? start : check;
-  command.kind = start->parsed() ? Command::Kind::start : Command::Kind::check;
-  command.config_path = values.config_path;
+  const Modes& modes = configure->parsed() ? configure_modes : start_modes;
+  const CLI::App* given = start->parsed() ? start : configure->parsed() ? configure : check;
+  command.kind = start->parsed()       ? Command::Kind::start
+                 : configure->parsed() ? Command::Kind::configure
+                                       : Command::Kind::check;
   add_environment(environment, command);
-  if (command.config_path.empty() && !single->parsed() && !several->parsed())
+  if (command.config_path.empty() && !modes.parsed() && !configure->parsed())
     command.config_path = environment("TBOT_CONFIG_PATH").value_or("");
   for (const SettingFlag& flag : setting_flags) {
     const std::string name = flag_name(flag.flag);
@@ -292,10 +334,11 @@ Command parse_command_line(int argc, const char* const* argv, const Environment&
     if (given->count(flag) > 0)
       command.warnings.push_back({"", 0, 0, std::string(flag) + " has no effect here yet"});
   }
-  if (single->parsed() || several->parsed()) {
+  if (modes.parsed()) {
+    const bool single = modes.single->parsed();
     CommandService& service = values.service;
-    service.type = single->parsed() ? Service::Type::kubernetes : Service::Type::kubernetes_v2;
-    if (single->parsed()) service.clusters = {cluster};
+    service.type = single ? Service::Type::kubernetes : Service::Type::kubernetes_v2;
+    if (single) service.clusters = {values.cluster};
     if (service.labels.empty() && service.clusters.empty()) {
       command.kind = Command::Kind::exit;
       command.exit_code = 2;
@@ -308,7 +351,7 @@ Command parse_command_line(int argc, const char* const* argv, const Environment&
     if (service.destination.empty())
       service.destination = environment("KUBELANE_DESTINATION").value_or("");
     command.service = service;
-  } else if (command.config_path.empty()) {
+  } else if (command.config_path.empty() && !configure->parsed()) {
     command.kind = Command::Kind::exit;
     command.exit_code = 2;
     command.output =
@@ -318,9 +361,6 @@ Command parse_command_line(int argc, const char* const* argv, const Environment&
   return command;
 }
 
-namespace {
-
-// Returns why it cannot be read, or an empty string. Leaves what is too large unread.
 std::string read_config_file(const std::string& path, std::string& text) {
   const auto close = [](std::FILE* file) { std::fclose(file); };
   const std::unique_ptr<std::FILE, decltype(close)> file(std::fopen(path.c_str(), "rbe"), close);
@@ -331,8 +371,6 @@ std::string read_config_file(const std::string& path, std::string& text) {
   text.clear();
   return std::strerror(errno);
 }
-
-}  // namespace
 
 LoadResult resolve(const Command& command) {
   std::string yaml;

@@ -90,6 +90,16 @@ class Loader : private YamlReader {
   void run(const std::string& yaml, const std::vector<Override>& overrides,
            const std::optional<CommandService>& service) {
     read_text(yaml);
+    finish(overrides, service);
+  }
+  void run(const YAML::Node& root) {
+    read_document(root);
+    finish({}, {});
+  }
+
+ private:
+  void finish(const std::vector<Override>& overrides,
+              const std::optional<CommandService>& service) {
     apply(overrides);
     if (result_.config.debug) result_.config.log_level = LogLevel::debug;
     for (const auto& [key, at] : said_)
@@ -103,7 +113,6 @@ class Loader : private YamlReader {
       arrange(*problems);
   }
 
- private:
   // ---- problems
 
   void file_error(const std::string& message) {
@@ -245,9 +254,10 @@ class Loader : private YamlReader {
     if (key == "version") {
       std::string value;
       if (scalar(node, key, value) && value != "v2")
-        error(node, "version " + quote(value) +
-                        " is not known; kubelane reads tbot's version: v2 (`tbot migrate` turns "
-                        "an older file into it)");
+        error(node,
+              "version " + quote(value) +
+                  " is not known; kubelane reads tbot's version: v2 (`kubelane migrate` turns "
+                  "an older file into it)");
     } else if (key == "storage") {
       read_storage(node);
     } else if (key == "services" || key == "outputs") {
@@ -1101,6 +1111,12 @@ LoadResult load_config(const std::string& yaml, const std::string& file,
                        const std::optional<CommandService>& service) {
   LoadResult result;
   Loader(file, result).run(yaml, overrides, service);
+  return result;
+}
+
+LoadResult load_config(const YAML::Node& root, const std::string& file) {
+  LoadResult result;
+  Loader(file, result).run(root);
   return result;
 }
 

@@ -365,7 +365,7 @@ TEST(LoadConfig, fields_of_the_other_service_type_are_unknown) {
 
 TEST(LoadConfig, bad_values_are_told_with_what_would_be_good) {
   expect_errors("version: v1\n", {"k.yaml:1:10: version \"v1\" is not known; kubelane reads tbot's "
-                                  "version: v2 (`tbot migrate`"});
+                                  "version: v2 (`kubelane migrate`"});
   expect_errors("proxy_server: http://x\n",
                 {"k.yaml:1:15: proxy_server: \"http://x\" is not an address such as "
                  "teleport.example.com:443"});
