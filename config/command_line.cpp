@@ -76,7 +76,9 @@ constexpr SettingFlag setting_flags[] = {
      "how local clients authenticate: token, mtls or none (token)", false},
     {"--local-tls", "local_tls", "KUBELANE_LOCAL_TLS", "serve https: true or false (true)", false},
     {"--storage", "storage", "KUBELANE_STORAGE",
-     "directory that keeps the local CA and token across restarts; memory:// for none", false},
+     "directory that keeps the local CA and token across restarts; memory:// for none, "
+     "kubernetes-secret:///name for the bot's identity in a Secret",
+     false},
     {"--workers", "workers", "KUBELANE_WORKERS", "data threads (0: one per CPU, at most 2)", false},
     {"--log-format", "log.format", "KUBELANE_LOG_FORMAT", "text or json (text)", false},
     {"--log-level", "log.level", "KUBELANE_LOG_LEVEL", "debug, info, warn or error (info)", false},
@@ -148,7 +150,8 @@ void add_service_flags(CLI::App& app, Values& values) {
                  "directory that tbot writes (KUBELANE_CREDENTIALS)")
       ->type_name("DIR");
   app.add_option("--destination", values.service.destination,
-                 "directory for kubelane's kubeconfig.yaml (KUBELANE_DESTINATION)")
+                 "directory for kubelane's kubeconfig.yaml, or kubernetes-secret:///name "
+                 "(KUBELANE_DESTINATION)")
       ->type_name("DIR");
   app.add_option("--reader-user", values.service.reader_users,
                  "user who may read the kubeconfig; repeatable")

@@ -183,6 +183,10 @@ class Migrator {
       root_["storage"]["name"] = name + "-kubelane";
       return tell_of_own_storage(given, name + "-kubelane");
     }
+    if (const std::string uri = text_of(given); others_ && uri.starts_with("kubernetes-secret:")) {
+      root_["storage"] = uri + "-kubelane";
+      return tell_of_own_storage(given, uri + "-kubelane");
+    }
     if (given.IsDefined() && directory_of(given).empty()) return;
     std::string path = given.IsDefined() ? directory_of(given) : tbot_storage;
     if (others_) {

@@ -267,6 +267,8 @@ class Writer {
     storage.type =
         config_.storage_path.empty() ? Destination::Type::memory : Destination::Type::directory;
     storage.path = config_.storage_path;
+    storage.secret = config_.storage_secret;
+    if (!storage.secret.name.empty()) storage.type = Destination::Type::kubernetes_secret;
     destination(0, "storage", storage);
   }
 
@@ -280,6 +282,8 @@ class Writer {
     if (destination.type == Destination::Type::none) return;
     open(depth, key);
     if (destination.type == Destination::Type::memory) return line(depth + 2, "type", "memory");
+    if (destination.type == Destination::Type::kubernetes_secret)
+      return secret(depth + 2, destination.secret);
     line(depth + 2, "type", "directory");
     line(depth + 2, "path", destination.path);
     if (destination.symlinks == Destination::Symlinks::insecure)
@@ -293,6 +297,15 @@ class Writer {
     for (const Destination::Reader& reader : destination.readers)
       line(depth + 4, reader.user.empty() ? "- group" : "- user",
            reader.user.empty() ? reader.group : reader.user);
+  }
+
+  void secret(int depth, const SecretName& secret) {
+    line(depth, "type", "kubernetes_secret");
+    line(depth, "name", secret.name);
+    if (!secret.name_space.empty()) line(depth, "namespace", secret.name_space);
+    if (secret.labels.empty()) return;
+    open(depth, "labels");
+    for (const auto& [label, value] : secret.labels) line(depth + 2, scalar(label), value);
   }
 
   void services() {

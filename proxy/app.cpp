@@ -16,6 +16,7 @@
 #include "proxy/kube/kubeconfig.hpp"
 #include "proxy/observe/log.hpp"
 #include "proxy/teleport/credential_directory.hpp"
+#include "proxy/teleport/secret_storage.hpp"
 #include "tls/context.hpp"
 #include "tls/free_lists.hpp"
 
@@ -123,6 +124,7 @@ Outcome<void> App::start() {
     endpoint.socket = std::move(listening->fd);
     endpoint.address.port = listening->port;
   }
+  if (Outcome<void> found = find_api_server(); !found) return found.error();
   if (Outcome<void> made = make_bot(); !made) return made.error();
   if (Outcome<void> made = renew_contexts(); !made) return made.error();
   start_workers();
@@ -259,6 +261,32 @@ void App::protocol_seen(std::size_t upstream, bool http2) {
   for (const auto& worker : workers_) worker->protocol_seen(upstream, http2);
 }
 
+// The cluster that we run in, where a Secret is to be written there.
+Outcome<void> App::find_api_server() {
+  const auto in_secret = [](const Service& service) {
+    return service.destination.type == Destination::Type::kubernetes_secret;
+  };
+  if (config_.storage_secret.name.empty() &&
+      std::none_of(config_.services.begin(), config_.services.end(), in_secret))
+    return {};
+  Outcome<teleport::ApiServer> found =
+      teleport::ApiServer::of_this_pod(teleport::process_environment);
+  if (!found) return found.error();
+  api_server_ = std::move(*found);
+  for (std::size_t i = 0; i < services_.size(); ++i) {
+    if (!in_secret(config_.services[i])) continue;
+    const SecretName& name = config_.services[i].destination.secret;
+    Outcome<teleport::ApiObject> secret = api_server_->secret(name);
+    if (!secret) return secret.error();
+    services_[i].secret =
+        std::make_unique<KubeconfigSecret>(io_, *api_server_, std::move(*secret), name, [this, i] {
+          services_[i].stale_kubeconfig = false;
+          look_at(i);
+        });
+  }
+  return {};
+}
+
 Outcome<void> App::make_bot() {
   if (std::none_of(config_.services.begin(), config_.services.end(),
                    [](const Service& service) { return service.by_bot(); }))
@@ -269,10 +297,14 @@ Outcome<void> App::make_bot() {
         teleport::open_directory_storage(config_.storage_path);
     if (!opened) return opened.error();
     storage = std::move(*opened);
+  } else if (!config_.storage_secret.name.empty()) {
+    Outcome<teleport::ApiObject> secret = api_server_->secret(config_.storage_secret);
+    if (!secret) return secret.error();
+    storage = teleport::make_secret_storage(io_, *api_server_, *secret, config_.storage_secret);
   } else if (config_.onboarding.join_method == JoinMethod::token && !config_.oneshot) {
     log::warn(
         "join_method token with storage in memory: the token is good for one join, so a restart "
-        "needs a new one; give storage a directory, or use another join method");
+        "needs a new one; give storage a directory or a Secret, or use another join method");
   }
   teleport::Bot::Events events;
   events.on_inventory = [this](std::size_t service, const teleport::Inventory& inventory,
@@ -398,7 +430,11 @@ bool App::usable(std::size_t service) const {
 void App::look_at(std::size_t service) {
   ServiceState& state = services_[service];
   if (state.teleport_cluster.empty() || !state.listed) return;
-  if (state.stale_kubeconfig && !write_kubeconfig(service)) retry_kubeconfigs();
+  if (state.stale_kubeconfig && state.secret) {
+    state.secret->put(kubeconfig_text(service));
+  } else if (state.stale_kubeconfig && !write_kubeconfig(service)) {
+    retry_kubeconfigs();
+  }
   if (state.ready || state.stale_kubeconfig || !usable(service)) return;
   state.ready = true;
   const Service& configured = config_.services[service];
@@ -412,13 +448,13 @@ void App::look_at(std::size_t service) {
     log::info("ready", {{"service", configured.label()},
                         {"cluster", cluster.name},
                         {"server", server_url(service, cluster.name)},
-                        {"kubeconfig", configured.destination.path + "/kubeconfig.yaml"}});
+                        {"kubeconfig", kubeconfig_path(service)}});
   }
   if (!all_ready_ && std::all_of(services_.begin(), services_.end(),
                                  [](const ServiceState& other) { return other.ready; })) {
     all_ready_ = true;
     log::info("kubelane is ready");
-    if (config_.oneshot) return finish(0);
+    if (config_.oneshot) return release_storage([this] { finish(0); });
     give_memory_back_later();
   }
 }
@@ -445,11 +481,17 @@ std::string App::server_url(std::size_t service, const std::string& cluster) con
          (endpoint.shared ? http::local_prefix(cluster) : std::string());
 }
 
-// True when the file is there as it should be. Names are tbot's (data-path spec 1.5, 1.6).
-bool App::write_kubeconfig(std::size_t service) {
+std::string App::kubeconfig_path(std::size_t service) const {
+  const ServiceState& state = services_[service];
+  return state.secret ? state.secret->path()
+                      : config_.services[service].destination.path + "/kubeconfig.yaml";
+}
+
+// Names are tbot's (data-path spec 1.5, 1.6).
+std::string App::kubeconfig_text(std::size_t service) const {
   const Service& configured = config_.services[service];
   const Endpoint& endpoint = endpoints_[services_[service].endpoint];
-  ServiceState& state = services_[service];
+  const ServiceState& state = services_[service];
   const std::string& teleport_cluster = state.teleport_cluster;
   const bool v2 = configured.type == Service::Type::kubernetes_v2;
   kube::Kubeconfig kubeconfig;
@@ -473,8 +515,15 @@ bool App::write_kubeconfig(std::size_t service) {
     kubeconfig.client_certificate_pem = client_leaf_.certificate;
     kubeconfig.client_key_pem = client_leaf_.key;
   }
+  return kube::render(kubeconfig);
+}
+
+// True when the file is there as it should be.
+bool App::write_kubeconfig(std::size_t service) {
+  const Service& configured = config_.services[service];
+  ServiceState& state = services_[service];
   Outcome<kube::WriteReport> written =
-      kube::write_kubeconfig(configured.destination, kube::render(kubeconfig));
+      kube::write_kubeconfig(configured.destination, kubeconfig_text(service));
   if (!written) {
     log::error("cannot write the kubeconfig; trying again",
                {{"service", configured.label()}, {"cause", written.error().message}});
@@ -553,14 +602,22 @@ void App::drain() {
 }
 
 void App::drain_workers() {
-  undrained_workers_ = workers_.size();
+  undrained_workers_ = workers_.size() + 1;
+  const auto one_less = [this] {
+    if (--undrained_workers_ == 0) finish(0);
+  };
+  release_storage(one_less);
   for (const auto& worker : workers_) {
-    worker->drain([this] {
-      boost::asio::post(io_, [this] {
-        if (--undrained_workers_ == 0) finish(0);
-      });
-    });
+    worker->drain([this, one_less] { boost::asio::post(io_, one_less); });
   }
+}
+
+// A directory's lock goes with the process; a Lease has to be given back.
+void App::release_storage(std::function<void()> done) {
+  if (bot_)
+    bot_->release(std::move(done));
+  else
+    done();
 }
 
 void App::finish(int exit_code) {

@@ -14,8 +14,10 @@
 
 #include "config/config.hpp"
 #include "config/result.hpp"
+#include "proxy/kubeconfig_secret.hpp"
 #include "proxy/relay/worker.hpp"
 #include "proxy/runtime/acceptor.hpp"
+#include "proxy/teleport/api_server.hpp"
 #include "proxy/teleport/bot.hpp"
 #include "proxy/teleport/discovery.hpp"
 #include "proxy/teleport/service_source.hpp"
@@ -62,7 +64,8 @@ class App {
     bool bound = false;                            // each cluster goes by an upstream of its own
     bool ready = false;
     bool stale_kubeconfig = true;
-    std::string teleport_cluster;  // of the credentials
+    std::string teleport_cluster;              // of the credentials
+    std::unique_ptr<KubeconfigSecret> secret;  // where the kubeconfig goes instead of a directory
   };
 
   Outcome<void> start();
@@ -72,6 +75,7 @@ class App {
   relay::ListenerPtr make_listener(const Endpoint& endpoint) const;
   void add_routes(relay::Listener& listener, const Endpoint& endpoint, std::size_t service) const;
   void start_workers();
+  Outcome<void> find_api_server();
   Outcome<void> make_bot();
   void start_sources();
   void add_source(std::size_t upstream, std::size_t service, const std::string& cluster);
@@ -80,6 +84,8 @@ class App {
   void listed(std::size_t service, const teleport::Inventory& inventory, bool bound);
   void look_at(std::size_t service);
   bool usable(std::size_t service) const;
+  std::string kubeconfig_text(std::size_t service) const;
+  std::string kubeconfig_path(std::size_t service) const;
   bool write_kubeconfig(std::size_t service);
   std::string server_url(std::size_t service, const std::string& cluster) const;
   void retry_kubeconfigs();
@@ -88,6 +94,7 @@ class App {
   void await_signal();
   void drain();
   void drain_workers();
+  void release_storage(std::function<void()> done);
   void finish(int exit_code);
 
   Config config_;
@@ -104,7 +111,8 @@ class App {
   std::vector<Endpoint> endpoints_;
   std::vector<std::unique_ptr<relay::Worker>> workers_;
   std::unique_ptr<teleport::Discovery> discovery_;
-  std::unique_ptr<teleport::Bot> bot_;  // null: all services have credentials of tbot's
+  std::optional<teleport::ApiServer> api_server_;  // for Secrets
+  std::unique_ptr<teleport::Bot> bot_;             // null: all services have credentials of tbot's
   std::vector<ServiceState> services_;
   std::vector<UpstreamState> upstreams_;
   std::size_t undrained_workers_ = 0;

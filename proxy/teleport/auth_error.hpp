@@ -25,6 +25,7 @@ struct AuthError {
     not_found,            // the same
     locked,               // a lock is in force
     generation_mismatch,  // somebody else renews the same identity: stop
+    storage,              // where the bot is kept cannot be read or written now
     other
   };
   Kind kind = Kind::other;

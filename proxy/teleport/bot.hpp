@@ -44,6 +44,8 @@ class Bot {
   Bot& operator=(const Bot&) = delete;
 
   void start();
+  // Gives the storage up for the next process. `done` comes in any case, and soon.
+  void release(std::function<void()> done);
   // Renews everything now: a signal, a certificate that a Proxy refused.
   void renew_now(const std::string& why);
 
@@ -92,14 +94,16 @@ class Bot {
   boost::asio::awaitable<void> send_heartbeat();
   boost::asio::awaitable<void> watch_rotations();
 
-  AuthResult<void> adopt(BotIdentityPtr identity, const std::string& hash);
+  boost::asio::awaitable<AuthResult<void>> load();
+  boost::asio::awaitable<AuthResult<void>> adopt(BotIdentityPtr identity, const std::string& hash);
+  boost::asio::awaitable<void> save();
+  void use(const StoredBot& stored);
   AuthResult<void> publish(Output& output, const std::string& cluster, const BotIdentity& made);
   void told(Output& output, Inventory inventory);
   void failed(const AuthError& error);
   void healed();
   void set_problem(Output& output, const std::string& problem);
   void set_problem(const std::string& problem);
-  void load();
   bool identity_valid() const;
   bool bound(const Output& output) const;
   std::shared_ptr<EVP_PKEY> new_key() const;
@@ -139,6 +143,9 @@ class Bot {
   std::chrono::milliseconds back_off_{1000};
   bool failing_ = false;
   bool unreachable_ = false;
+  bool loaded_ = false;                                   // what is stored is known
+  Clock::time_point save_at_ = Clock::time_point::max();  // the identity in use is not stored yet
+  std::chrono::milliseconds save_back_off_{1000};
   bool stopped_ = false;  // until somebody changes something and says so
   bool woken_ = false;
   bool only_outputs_failed_ = false;  // in the last round: the bot itself is well

@@ -7,17 +7,17 @@
 #include <vector>
 
 #include <fcntl.h>
-#include <openssl/sha.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 
 #include "tls/key.hpp"
-#include "tls/public_key.hpp"
 #include "tls/socket.hpp"
 #include "tls/whole_file.hpp"
 
 namespace kubelane::teleport {
 namespace {
+
+namespace asio = boost::asio;
 
 constexpr std::size_t most_file_bytes = 1UL << 20;
 // Holds all files of one generation while they are being replaced: together they are consistent,
@@ -26,69 +26,6 @@ constexpr const char* journal_file = "kubelane-journal";
 constexpr const char* renewing_file = "kubelane-renewing";
 
 std::string sys_text(int error) { return std::generic_category().message(error); }
-
-// A file's name and content. Keys among them are wiped at the end.
-struct Artifacts {
-  std::vector<std::pair<std::string, std::string>> files;
-
-  Artifacts() = default;
-  Artifacts(Artifacts&&) = default;
-  Artifacts& operator=(Artifacts&&) = default;
-  Artifacts(const Artifacts&) = delete;
-  Artifacts& operator=(const Artifacts&) = delete;
-  ~Artifacts() {
-    for (auto& [name, text] : files) tls::wipe(text);
-  }
-  const std::string& at(std::string_view name) const {
-    static const std::string none;
-    for (const auto& [file, text] : files)
-      if (file == name) return text;
-    return none;
-  }
-};
-
-std::string joined(const std::vector<std::string>& parts) {
-  std::string out;
-  for (const std::string& part : parts) out += (out.empty() ? "" : "$") + part;
-  return out;
-}
-
-std::vector<std::string> split(const std::string& text) {
-  std::vector<std::string> parts;
-  for (std::size_t at = 0; at < text.size();) {
-    const std::size_t end = std::min(text.find('$', at), text.size());
-    if (end > at) parts.push_back(text.substr(at, end - at));
-    at = end + 1;
-  }
-  return parts;
-}
-
-Artifacts artifacts_of(const BotIdentity& identity, const std::string& hash) {
-  Artifacts out;
-  out.files.emplace_back("tlscert", identity.issued.certificate);
-  out.files.emplace_back("key-cert.pub", identity.issued.ssh_certificate);
-  out.files.emplace_back("key", tls::stored_key_pem(identity.key.get()));
-  out.files.emplace_back("key.pub", tls::ssh_public_line(identity.key.get()));
-  out.files.emplace_back("tlscacerts", joined(identity.issued.cas));
-  out.files.emplace_back("sshcacerts", joined(identity.issued.ssh_cas));
-  out.files.emplace_back("tokenhash", hash);
-  return out;
-}
-
-// Null when the artifacts are no whole identity.
-BotIdentityPtr identity_of(const Artifacts& artifacts) {
-  Outcome<tls::KeyPtr> key = tls::parse_key(artifacts.at("key"));
-  if (!key) return nullptr;
-  IssuedCerts issued;
-  issued.certificate = artifacts.at("tlscert");
-  issued.ssh_certificate = artifacts.at("key-cert.pub");
-  issued.cas = split(artifacts.at("tlscacerts"));
-  issued.ssh_cas = split(artifacts.at("sshcacerts"));
-  // An expired one is of no use, and is none.
-  Outcome<BotIdentityPtr> identity =
-      make_bot_identity(std::shared_ptr<EVP_PKEY>(std::move(*key)), std::move(issued), "", "");
-  return identity ? std::move(*identity) : nullptr;
-}
 
 // name SP length LF bytes, one after the other.
 std::string to_journal(const Artifacts& artifacts) {
@@ -116,11 +53,13 @@ bool from_journal(std::string_view text, Artifacts& out) {
 
 class MemoryStorage final : public BotStorage {
  public:
-  Outcome<StoredBot> load() override { return StoredBot{}; }
-  Outcome<void> begin_renewal(const BotIdentity&) override { return boost::system::in_place_value; }
-  void end_renewal() override {}
-  Outcome<void> save(const BotIdentity&, const std::string&) override {
-    return boost::system::in_place_value;
+  asio::awaitable<Outcome<StoredBot>> load() override { co_return StoredBot{}; }
+  asio::awaitable<Outcome<void>> begin_renewal(const BotIdentity&) override {
+    co_return boost::system::in_place_value;
+  }
+  asio::awaitable<void> end_renewal() override { co_return; }
+  asio::awaitable<Outcome<void>> save(const BotIdentity&, const std::string&) override {
+    co_return boost::system::in_place_value;
   }
 };
 
@@ -129,7 +68,24 @@ class DirectoryStorage final : public BotStorage {
   DirectoryStorage(std::string path, tls::UniqueFd directory, tls::UniqueFd lock)
       : path_(std::move(path)), directory_(std::move(directory)), lock_(std::move(lock)) {}
 
-  Outcome<StoredBot> load() override {
+  asio::awaitable<Outcome<StoredBot>> load() override { co_return read(); }
+  asio::awaitable<Outcome<void>> prove() override { co_return write_file(".write-test", ""); }
+  asio::awaitable<Outcome<void>> begin_renewal(const BotIdentity& current) override {
+    Outcome<void> proved = write_file(".write-test", "");
+    if (!proved) co_return proved;
+    co_return write_file(renewing_file, current.subject.serial);
+  }
+  asio::awaitable<void> end_renewal() override {
+    forget_renewal();
+    co_return;
+  }
+  asio::awaitable<Outcome<void>> save(const BotIdentity& identity,
+                                      const std::string& hash) override {
+    co_return replace(identity, hash);
+  }
+
+ private:
+  Outcome<StoredBot> read() const {
     StoredBot stored;
     Artifacts artifacts;
     std::string journal;
@@ -139,8 +95,7 @@ class DirectoryStorage final : public BotStorage {
     tls::wipe(journal);
     if (!stored.identity) {
       artifacts = Artifacts();
-      for (const char* name :
-           {"tlscert", "key-cert.pub", "key", "tlscacerts", "sshcacerts", "tokenhash"}) {
+      for (const char* name : artifact_names) {
         std::string text;
         if (Outcome<void> read = read_file(name, text); !read) return read.error();
         artifacts.files.emplace_back(name, std::move(text));
@@ -154,14 +109,9 @@ class DirectoryStorage final : public BotStorage {
     return stored;
   }
 
-  Outcome<void> begin_renewal(const BotIdentity& current) override {
-    if (Outcome<void> proved = write_file(".write-test", ""); !proved) return proved;
-    return write_file(renewing_file, current.subject.serial);
-  }
+  void forget_renewal() const { ::unlinkat(directory_.get(), renewing_file, 0); }
 
-  void end_renewal() override { ::unlinkat(directory_.get(), renewing_file, 0); }
-
-  Outcome<void> save(const BotIdentity& identity, const std::string& hash) override {
+  Outcome<void> replace(const BotIdentity& identity, const std::string& hash) const {
     const Artifacts artifacts = artifacts_of(identity, hash);
     if (artifacts.at("key").empty()) return failed("the key cannot be encoded");
     std::string journal = to_journal(artifacts);
@@ -172,12 +122,11 @@ class DirectoryStorage final : public BotStorage {
     for (const auto& [name, text] : artifacts.files)
       if (Outcome<void> replaced = write_file(name, text); !replaced) return replaced;
     ::unlinkat(directory_.get(), journal_file, 0);
-    end_renewal();
+    forget_renewal();
     ::fsync(directory_.get());
     return boost::system::in_place_value;
   }
 
- private:
   Failure failed(const std::string& why) const {
     return {Code::io, "the bot's storage " + path_ + ": " + why};
   }
@@ -212,12 +161,6 @@ class DirectoryStorage final : public BotStorage {
 };
 
 }  // namespace
-
-std::string token_hash(const std::string& token) {
-  unsigned char digest[SHA256_DIGEST_LENGTH];
-  SHA256(reinterpret_cast<const unsigned char*>(token.data()), token.size(), digest);
-  return tls::hex(digest, sizeof digest);
-}
 
 std::unique_ptr<BotStorage> make_memory_storage() { return std::make_unique<MemoryStorage>(); }
 

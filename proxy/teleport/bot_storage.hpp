@@ -5,8 +5,11 @@
 #include <memory>
 #include <string>
 
+#include <boost/asio/awaitable.hpp>
+
 #include "config/result.hpp"
 #include "proxy/teleport/bot_identity.hpp"
+#include "proxy/teleport/stored_bot.hpp"
 
 namespace kubelane::teleport {
 
@@ -17,17 +20,27 @@ struct StoredBot {
   bool renewal_pending = false;
 };
 
+// Each call has a deadline of its own, and what it is given lives until it has ended.
 class BotStorage {
  public:
   virtual ~BotStorage() = default;
-  virtual Outcome<StoredBot> load() = 0;
+  // Failure with Code::io: what is there cannot be read, now or later. Any other code: nobody knows
+  // yet what is there; ask again.
+  virtual boost::asio::awaitable<Outcome<StoredBot>> load() = 0;
+  // Proves that save() will work, as far as that can be known: for a join that spends its token.
+  virtual boost::asio::awaitable<Outcome<void>> prove() { co_return boost::system::in_place_value; }
   // Proves that save() will work, as far as that can be known, and notes down that this identity
   // is about to be renewed: a renewal whose answer cannot be kept locks the bot out.
-  virtual Outcome<void> begin_renewal(const BotIdentity& current) = 0;
+  virtual boost::asio::awaitable<Outcome<void>> begin_renewal(const BotIdentity& current) = 0;
   // The renewal was refused for sure: the identity is as good as before.
-  virtual void end_renewal() = 0;
+  virtual boost::asio::awaitable<void> end_renewal() = 0;
   // Durably, before it returns; ends a renewal.
-  virtual Outcome<void> save(const BotIdentity& identity, const std::string& token_hash) = 0;
+  virtual boost::asio::awaitable<Outcome<void>> save(const BotIdentity& identity,
+                                                     const std::string& token_hash) = 0;
+  // Somebody else has stored an identity that follows ours: load() it before anything else.
+  virtual bool superseded() const { return false; }
+  // Gives the storage up, so that the next process need not wait. The last call.
+  virtual boost::asio::awaitable<void> release() { co_return; }
 };
 
 std::unique_ptr<BotStorage> make_memory_storage();
@@ -35,8 +48,5 @@ std::unique_ptr<BotStorage> make_memory_storage();
 // Makes the directory (0700) where there is none, and takes tbot's advisory lock on it. Failure:
 // another process has it, or it cannot be written.
 Outcome<std::unique_ptr<BotStorage>> open_directory_storage(const std::string& path);
-
-// Lower-case hex of SHA-256, as tbot's `tokenhash` holds it.
-std::string token_hash(const std::string& token);
 
 }  // namespace kubelane::teleport

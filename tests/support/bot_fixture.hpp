@@ -23,6 +23,7 @@ class BotFixture : public KubelaneFixture {
   std::string onboarding_more;
   std::string service_type = "kubernetes/v2";
   std::string selectors = "[{name: demo}]";  // of kubernetes/v2
+  std::string kubeconfig_goes_to;            // a destination; empty: a directory
   long role_session = 12 * 3600L;
 
   void start_teleport() {
@@ -79,8 +80,10 @@ class BotFixture : public KubelaneFixture {
             "services:\n  - type: " + service_type + "\n";
     yaml += service_type == "kubernetes" ? "    kubernetes_cluster: demo\n"
                                          : "    selectors: " + selectors + "\n";
-    return yaml + "    destination: {type: directory, path: " + destination_path().string() +
-           "}\n" + more_service_yaml;
+    const std::string written = kubeconfig_goes_to.empty()
+                                    ? "{type: directory, path: " + destination_path().string() + "}"
+                                    : kubeconfig_goes_to;
+    return yaml + "    destination: " + written + "\n" + more_service_yaml;
   }
 
   void start_bot() {

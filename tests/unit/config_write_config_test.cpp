@@ -122,6 +122,26 @@ TEST(WriteConfig, services_are_read_back) {
   EXPECT_EQ(second.config.storage_path, "/a b");
 }
 
+TEST(WriteConfig, secrets_are_read_back) {
+  const LoadResult first = load(
+      "proxy_server: t.example.com:443\nonboarding: {join_method: kubernetes, token: t}\n"
+      "storage: {type: kubernetes_secret, name: bot, namespace: there}\nservices:\n"
+      "  - {type: kubernetes, kubernetes_cluster: a, destination: {type: kubernetes_secret, name: "
+      "out, labels: {app: 'x: y'}}}\n"
+      "  - {type: kubernetes, kubernetes_cluster: b, destination: 'kubernetes-secret:///b'}\n");
+  ASSERT_TRUE(first.errors.empty()) << first.errors.front().text();
+  EXPECT_TRUE(first.missing.empty()) << first.missing.front().text();
+  const std::string text = write_config(first.config, {});
+  const LoadResult second = load(text);
+  ASSERT_TRUE(second.errors.empty() && second.warnings.empty()) << text;
+  EXPECT_EQ(write_config(second.config, {}), text);
+  EXPECT_EQ(second.config.storage_secret.name, "bot");
+  EXPECT_EQ(second.config.storage_secret.name_space, "there");
+  EXPECT_EQ(second.config.storage_path, "");
+  EXPECT_EQ(second.config.services[0].destination.secret.labels.at("app"), "x: y");
+  EXPECT_EQ(second.config.services[1].destination.secret.name, "b");
+}
+
 TEST(WriteConfig, an_empty_one_shows_what_belongs_there) {
   const std::string text = write_config({}, {});
   for (const char* hint : {"# proxy_server: ", "# onboarding: ", "# services:"})
