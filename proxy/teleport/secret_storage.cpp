@@ -121,17 +121,20 @@ class SecretStorage final : public BotStorage {
     const Artifacts artifacts = artifacts_of(identity, hash_);
     const std::string serial = identity.subject.serial;
     for (int i = 0; i < most_conflicts; ++i) {
-      json::object wanted = content(artifacts, renewing ? serial : std::string());
+      // What is created belongs to another operation, and apply could not take the note away again.
+      const bool there = !version_.empty();
+      json::object wanted = content(artifacts, renewing && there ? serial : std::string());
       ApiResult<json::object> done = ApiError{};
-      if (version_.empty())
-        done = co_await server_.create(secret_, wanted);
-      else
+      if (there)
         done = co_await server_.apply(secret_, wanted);
+      else
+        done = co_await server_.create(secret_, wanted);
       wipe_secret(wanted);
       if (done) {
         wipe_secret(*done);
         version_ = resource_version(*done);
         known_serial_ = serial;
+        if (renewing && !there) continue;
         noted_ = renewing ? std::make_shared<BotIdentity>(identity) : nullptr;
         co_return boost::system::in_place_value;
       }

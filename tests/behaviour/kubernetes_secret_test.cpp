@@ -68,9 +68,8 @@ class SecretStorage : public InCluster {
     ASSERT_TRUE(eventually([&] { return generation() > before && stored_is_newest(); }));
   }
   void expect_no_lock() {
-    EXPECT_FALSE(std::any_of(
-        kubelane().error_lines().begin(), kubelane().error_lines().end(),
-        [](const std::string& line) { return line.find("mismatch") != std::string::npos; }));
+    for (const std::string& line : kubelane().error_lines())
+      EXPECT_EQ(line.find("mismatch"), std::string::npos) << line;
     EXPECT_EQ(auth().service().instances().size(), 1u);
     EXPECT_EQ(auth().calls().joins(), 1u);
   }
@@ -285,10 +284,10 @@ class KubeconfigSecret : public InCluster {
     const std::filesystem::path file = directory() / "read-from-the-secret.yaml";
     std::ofstream(file) << written();
     const support::LocalEndpoint to = support::read_endpoint(file);
-    support::TlsClient client = connect(to);
-    client.write("GET " + to.prefix + "/bytes/10 HTTP/1.1\r\nHost: " + to.host_header() +
-                 "\r\nAuthorization: Bearer " + to.token + "\r\n\r\n");
-    return client.read_response().status;
+    support::TlsClient local = connect(to);
+    local.write("GET " + to.prefix + "/bytes/10 HTTP/1.1\r\nHost: " + to.host_header() +
+                "\r\nAuthorization: Bearer " + to.token + "\r\n\r\n");
+    return local.read_response().status;
   }
   void start_and_wait() {
     start_teleport();

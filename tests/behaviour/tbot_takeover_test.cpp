@@ -30,9 +30,9 @@ class TbotTakeover : public support::BotFixture {
     out << file.rdbuf();
     return out.str();
   }
-  void leave_bot(lab::KeyKind kind = lab::KeyKind::ecdsa) {
+  void leave_bot(lab::KeyKind key_kind = lab::KeyKind::ecdsa) {
     start_teleport();
-    artifacts_ = support::join_as_tbot(proxy(), join_token, kind);
+    artifacts_ = support::join_as_tbot(proxy(), join_token, key_kind);
     support::write_as_tbot(store(), artifacts_);
   }
   // One join, by tbot, one instance, no lock, and renewals of it by us.

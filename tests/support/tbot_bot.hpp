@@ -43,8 +43,9 @@ inline std::string joined_list(const boost::json::object& answer, const char* fi
 }
 
 // POST /v1/webapi/host/credentials with a secret token. Throws when it is refused.
-inline TbotArtifacts join_as_tbot(lab::Proxy& proxy, const std::string& token, lab::KeyKind kind) {
-  const lab::KeyPtr key = lab::make_key(kind);
+inline TbotArtifacts join_as_tbot(lab::Proxy& proxy, const std::string& token,
+                                  lab::KeyKind key_kind) {
+  const lab::KeyPtr key = lab::make_key(key_kind);
   const std::string ssh_line = lab::ssh::line_from_wire(lab::ssh::wire_key(key)) + "\n";
   const std::string body = boost::json::serialize(
       boost::json::object{{"role", "Bot"},
