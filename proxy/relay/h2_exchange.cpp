@@ -203,7 +203,7 @@ void H2Exchange::response_head(const http::H2Head& head) noexcept {
     return;
   }
   response_started_ = true;
-  link_->head_arrived();
+  link_->heads_arrived(1);
   clear();
   window_mark_ = worker_.loop_.now();
   status_ = head.status;

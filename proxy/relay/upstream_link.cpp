@@ -64,6 +64,7 @@ UpstreamLink::UpstreamLink(H2Upstream& upstream, link::UpstreamConnectionPtr con
 }
 
 UpstreamLink::~UpstreamLink() {
+  heads_arrived(awaiting_heads_);
   upstream_.pool_.closed();
   upstream_.remove(*this);
 }
@@ -118,9 +119,15 @@ std::int32_t UpstreamLink::submit(H2Exchange& exchange) noexcept {
   exchange.index_in_link_ = exchanges_.size();
   exchanges_.push_back(&exchange);
   if (awaiting_heads_++ == 0) busy_since_ = upstream_.worker_.loop_.now();
+  upstream_.worker_.loop_.answer_awaited();
   ++submitted_;
   wake();
   return stream;
+}
+
+void UpstreamLink::heads_arrived(std::size_t count) noexcept {
+  awaiting_heads_ -= count;
+  upstream_.worker_.loop_.answers_no_longer_awaited(count);
 }
 
 void UpstreamLink::forget(H2Exchange& exchange) noexcept {
@@ -128,7 +135,7 @@ void UpstreamLink::forget(H2Exchange& exchange) noexcept {
   exchanges_[index] = exchanges_.back();
   exchanges_[index]->index_in_link_ = index;
   exchanges_.pop_back();
-  if (exchange.awaits_head()) --awaiting_heads_;
+  if (exchange.awaits_head()) heads_arrived(1);
   if (exchanges_.empty()) idle_since_ = upstream_.worker_.loop_.now();
   if (exchanges_.empty() && (retired_ || ending_)) wake();
   if (takes_streams()) upstream_.room_made();
@@ -233,7 +240,7 @@ void UpstreamLink::lose(const Error& error) noexcept {
     upstream_.certificate_refused();
   std::vector<H2Exchange*> lost;
   lost.swap(exchanges_);
-  awaiting_heads_ = 0;
+  heads_arrived(awaiting_heads_);  // or will not
   // The session may still be flushed, but none of their bytes belongs on this link any more.
   for (const H2Exchange* exchange : lost) session_.disown(exchange->upstream_stream_);
   for (H2Exchange* exchange : lost) exchange->link_lost(error);

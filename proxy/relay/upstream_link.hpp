@@ -36,7 +36,7 @@ class UpstreamLink final : private http::H2Owner {
   http::H2Session& session() noexcept { return session_; }
   std::int32_t submit(H2Exchange& exchange) noexcept;
   void forget(H2Exchange& exchange) noexcept;
-  void head_arrived() noexcept { --awaiting_heads_; }
+  void heads_arrived(std::size_t count) noexcept;
   void wake() noexcept { readiness_.wake(); }
   const link::UpstreamSnapshot& snapshot() const noexcept { return *connection_->snapshot; }
   bool carried_before() const noexcept { return submitted_ > 1; }

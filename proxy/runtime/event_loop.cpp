@@ -1,14 +1,17 @@
 #include "proxy/runtime/event_loop.hpp"
 
 #include <cerrno>
+#include <ctime>
 #include <system_error>
 #include <utility>
 
 #include <sys/eventfd.h>
+#include <sys/prctl.h>
 
 namespace kubelane::runtime {
 namespace {
 
+constexpr unsigned long timer_slack_nanoseconds = 1000;
 constexpr std::uint32_t read_events = EPOLLIN | EPOLLRDHUP | EPOLLET;
 
 }  // namespace
@@ -121,14 +124,23 @@ void EventLoop::run_ready() {
   }
 }
 
+void EventLoop::fetch_events() noexcept {
+  const bool idle = ready_.next_ == &ready_;
+  if (idle && awaited_answers_ >= gather_from) {
+    const timespec pause{0, std::chrono::nanoseconds(gather_time).count()};
+    ::nanosleep(&pause, nullptr);
+  }
+  event_next_ = 0;
+  event_count_ = ::epoll_wait(epoll_.get(), events_.data(), static_cast<int>(events_.size()),
+                              idle ? deadlines_.timeout(now_) : 0);
+  now_ = Clock::now();
+}
+
 void EventLoop::run() {
+  // The kernel rounds a sleep up by this much; by 50 us, were it not said.
+  ::prctl(PR_SET_TIMERSLACK, timer_slack_nanoseconds, 0UL, 0UL, 0UL);
   while (!stopping_) {
-    const bool idle = ready_.next_ == &ready_;
-    const int timeout = idle ? deadlines_.timeout(now_) : 0;
-    event_next_ = 0;
-    event_count_ =
-        ::epoll_wait(epoll_.get(), events_.data(), static_cast<int>(events_.size()), timeout);
-    now_ = Clock::now();
+    fetch_events();
     bool posted = false;
     while (event_next_ < event_count_) {
       const epoll_event event = events_[static_cast<std::size_t>(event_next_++)];

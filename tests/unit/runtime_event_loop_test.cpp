@@ -139,6 +139,18 @@ TEST_F(EventLoopTest, posted_work_may_post) {
   EXPECT_TRUE(done);
 }
 
+// What arrives meanwhile is looked at once. Below that load nothing waits, which no clock can show.
+TEST_F(EventLoopTest, many_awaited_answers_are_gathered) {
+  for (std::size_t i = 0; i < EventLoop::gather_from; ++i) loop_.answer_awaited();
+  constexpr int turns_to_take = 50;
+  int taken = 0;
+  std::function<void()> turn = [&] { ++taken < turns_to_take ? loop_.post(turn) : stop(); };
+  loop_.post(turn);
+  const Clock::time_point began = Clock::now();
+  run();
+  EXPECT_GE(Clock::now() - began, turns_to_take * EventLoop::gather_time);
+}
+
 TEST_F(EventLoopTest, queued_twice_runs_once_and_in_order) {
   std::vector<int> order;
   Action first([&] { order.push_back(1); });
