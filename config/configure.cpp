@@ -11,8 +11,9 @@ Configured configure(const LoadResult& loaded) {
   if (holds_join_secret(loaded.config))
     out.warnings.push_back(
         {"", 0, 0,
-         "the file holds the join token itself: keep it readable for its user only (--output FILE "
-         "makes it so), or give --token the absolute path of a file with the token"});
+         "the file holds the join secret itself: keep it readable for its user only (--output FILE "
+         "makes it so), or give the absolute path of a file with the secret (--token, "
+         "--registration-secret-path)"});
   return out;
 }
 

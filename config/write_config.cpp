@@ -237,8 +237,9 @@ class Writer {
 
   void secret_comment(int depth) {
     if (!holds_join_secret(config_)) return;
-    comment(depth, "This is the secret itself: let nobody else read this file, or keep the token");
-    comment(depth, "in a file of its own and give that file's absolute path as `token`.");
+    comment(depth, "This is the secret itself: let nobody else read this file, or keep the secret");
+    comment(depth, "in a file of its own and give that file's absolute path (token,");
+    comment(depth, "bound_keypair.registration_secret_path).");
   }
 
   void join() {
@@ -259,6 +260,21 @@ class Writer {
     one("gitlab", "token_env_var_name", onboarding.gitlab_token_variable,
         Onboarding().gitlab_token_variable);
     one("terraform", "audience_tag", onboarding.terraform_audience_tag, "");
+    bound_keypair(onboarding.bound_keypair);
+  }
+
+  // A static key itself comes from the environment only, and stays there.
+  void bound_keypair(const BoundKeypairOptions& options) {
+    if (options.registration_secret.empty() && options.registration_secret_path.empty() &&
+        options.static_key_path.empty())
+      return;
+    open(2, "bound_keypair");
+    if (!options.registration_secret.empty())
+      line(4, "registration_secret", options.registration_secret);
+    if (!options.registration_secret_path.empty())
+      line(4, "registration_secret_path", options.registration_secret_path);
+    if (!options.static_key_path.empty())
+      line(4, "static_private_key_path", options.static_key_path);
   }
 
   void storage() {
@@ -388,8 +404,9 @@ class Writer {
 
 bool holds_join_secret(const Config& config) {
   const Onboarding& onboarding = config.onboarding;
-  return onboarding.given && onboarding.join_method == JoinMethod::token &&
-         !onboarding.token.empty() && !onboarding.token.starts_with('/');
+  const bool token = onboarding.join_method == JoinMethod::token && !onboarding.token.empty() &&
+                     !onboarding.token.starts_with('/');
+  return onboarding.given && (token || !onboarding.bound_keypair.registration_secret.empty());
 }
 
 std::vector<std::string> written_settings() {

@@ -15,7 +15,8 @@ std::string write_config(const Config& config, const std::vector<std::string>& h
 // The scalar settings (settings.hpp) that write_config() knows how to write.
 std::vector<std::string> written_settings();
 
-// The token itself stands in the configuration, and who has it can join: it is no name and no path.
+// A join token or registration secret itself stands in the configuration, and who has it can join:
+// it is no name and no path.
 bool holds_join_secret(const Config& config);
 
 }  // namespace kubelane

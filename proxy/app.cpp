@@ -567,7 +567,7 @@ void App::await_signal() {
       log::info("reading the credentials again", {{"signal", signal}});
       for (const UpstreamState& upstream : upstreams_)
         if (!config_.services[upstream.service].by_bot()) upstream.source->reload();
-      if (bot_) bot_->renew_now("signal");
+      if (bot_) bot_->renew_now("signal", teleport::Bot::Wish::operators);
       discovery_->refresh();
     } else if (draining_) {
       log::warn("second signal: stopping now");

@@ -12,6 +12,7 @@
 #include "config/configure.hpp"
 #include "config/migrate.hpp"
 #include "proxy/app.hpp"
+#include "proxy/keypair_command.hpp"
 #include "proxy/observe/log.hpp"
 #include "tls/free_lists.hpp"
 #include "tls/socket.hpp"
@@ -85,6 +86,7 @@ int run(int argc, char** argv) {
   }
   if (command.kind == Command::Kind::migrate) return migrate(command);
   if (command.kind == Command::Kind::configure) return configure(command);
+  if (command.kind == Command::Kind::keypair) return kubelane::create_keypair(command);
   kubelane::LoadResult loaded = kubelane::resolve(command);
   const bool check = command.kind == Command::Kind::check;
   const bool usable = loaded.errors.empty() && (check || loaded.missing.empty());

@@ -87,10 +87,12 @@ void Bot::release(std::function<void()> done) {
                  [done = std::move(done)](const std::exception_ptr&) { done(); });
 }
 
-void Bot::renew_now(const std::string& why) {
+void Bot::renew_now(const std::string& why, Wish whose) {
+  if (whose == Wish::operators) stopped_ = in_doubt_ = false;
+  if (stopped_) return;
   log::info("the bot renews now", {{"cause", why}});
-  stopped_ = false;
-  retry_at_ = renew_at_ = {};
+  retry_at_ = {};
+  if (!in_doubt_) renew_at_ = {};
   for (Output& output : outputs_) output.renew_at = {};
   wake();
 }
@@ -119,7 +121,7 @@ asio::awaitable<AuthResult<void>> Bot::round() {
   woken_ = only_outputs_failed_ = false;
   if (rotation_at_ <= Clock::now()) {
     rotation_at_ = Clock::time_point::max();
-    renew_at_ = {};
+    if (!in_doubt_) renew_at_ = {};
     for (Output& output : outputs_) output.renew_at = {};
     host_cas_.clear();
   }
@@ -217,6 +219,11 @@ void Bot::failed(const AuthError& error) {
   bool loud = false;
   switch (error.kind) {
     case Kind::generation_mismatch:
+    case Kind::state_mismatch:
+      stopped_ = loud = true;
+      if (config_.onboarding.join_method == JoinMethod::bound_keypair) forget_identity();
+      break;
+    case Kind::in_doubt:
       stopped_ = loud = true;
       break;
     case Kind::locked:
@@ -255,7 +262,8 @@ void Bot::failed(const AuthError& error) {
   }
   retry_at_ = Clock::now() + pause;
   back_off_ = std::min(back_off_ * 2, last_back_off);
-  const std::string problem = error.message + remedy(error.kind, single_use && joining);
+  const std::string problem =
+      error.message + remedy(error.kind, config_.onboarding.join_method, joining);
   if (problem != problem_) {
     if (loud)
       log::error("the bot has stopped renewing", {{"cause", problem}});
@@ -267,6 +275,17 @@ void Bot::failed(const AuthError& error) {
   problem_ = problem;
   const bool serves = only_outputs_failed_ || (error.kind == Kind::storage && identity_valid());
   if (!serves) set_problem(problem);
+}
+
+// To show it again would make Teleport lock the bot again; its key can join anew.
+void Bot::forget_identity() {
+  identity_.reset();
+  drop_client();
+  storage_->end_join();
+  if (keypair_)
+    if (Outcome<void> saved = storage_->save_keypair(keypair_->artifacts()); !saved)
+      log::error("the bot's joining key cannot be stored", {{"cause", saved.error().message}});
+  storage_->forget_identity();
 }
 
 void Bot::set_problem(const std::string& problem) {
@@ -295,6 +314,7 @@ asio::awaitable<AuthResult<void>> Bot::load() {
 }
 
 void Bot::use(const StoredBot& stored) {
+  if (stored.join_pending) in_doubt_ = true;
   if (!stored.identity) return;
   const Outcome<std::string> token = read_token(config_.onboarding);
   if (token && token_hash(*token) != stored.token_hash) {
@@ -314,13 +334,15 @@ void Bot::use(const StoredBot& stored) {
   identity_hash_ = stored.token_hash;
   log::info("the bot's stored identity is used",
             {{"user", subject.user}, {"expires", utc(subject.not_after)}});
-  if (!subject.renewable || !stored.renewal_pending) return;  // it is renewed at once
+  if (!stored.join_pending && !(subject.renewable && stored.renewal_pending))
+    return;  // it is renewed at once
+  in_doubt_ = true;
   // Whether the renewal that was under way was carried out cannot be found out, and to ask again
   // would lock the bot if it was. Its certificate still works meanwhile.
   renew_at_ = Clock::now() + config_.renewal_interval;
   log::error(
       "kubelane ended in the middle of a renewal of the bot's identity; the next one waits for the "
-      "renewal interval. If Teleport then reports a generation mismatch, the bot needs a new token",
+      "renewal interval. If Teleport then reports a mismatch, the log tells what to do",
       {{"expires", utc(subject.not_after)}});
 }
 
@@ -413,6 +435,8 @@ asio::awaitable<AuthResult<void>> Bot::learn_from_auth() {
 }
 
 asio::awaitable<AuthResult<void>> Bot::renew_identity() {
+  if (config_.onboarding.join_method == JoinMethod::bound_keypair)
+    co_return co_await renew_by_keypair();
   Outcome<std::string> token = read_token(config_.onboarding);
   if (!token && !(identity_valid() && identity_->subject.renewable))
     co_return other_error(token.error().message);
@@ -438,6 +462,7 @@ asio::awaitable<AuthResult<void>> Bot::renew_identity() {
   const std::string by = renewing ? std::string() : *token;
   AuthResult<IssuedCerts> certs = co_await ask_for_identity(key, by);
   if (!certs && renewing && certs.error().outcome_unknown) {
+    in_doubt_ = true;
     renew_at_ = Clock::now() + config_.renewal_interval;
     log::error(
         "the answer to a renewal of the bot's identity was lost; it is not asked for again before "
@@ -471,6 +496,7 @@ asio::awaitable<AuthResult<void>> Bot::adopt(BotIdentityPtr identity, const std:
   save_at_ = Clock::time_point::max();
   save_back_off_ = first_back_off;
   co_await save();
+  in_doubt_ = false;
   drop_client();
   renew_at_ = Clock::now() + jittered(config_.renewal_interval, -0.05);
   const tls::TeleportSubject& subject = identity_->subject;
@@ -486,7 +512,8 @@ asio::awaitable<AuthResult<void>> Bot::adopt(BotIdentityPtr identity, const std:
 // Until it has worked it is tried again, while the identity is in use.
 asio::awaitable<void> Bot::save() {
   const BotIdentityPtr identity = identity_;
-  const Outcome<void> saved = co_await storage_->save(*identity, identity_hash_);
+  const Artifacts keypair = keypair_ ? keypair_->artifacts() : Artifacts();
+  const Outcome<void> saved = co_await storage_->save(*identity, identity_hash_, keypair);
   const bool late = save_at_ != Clock::time_point::max();
   if (saved) {
     save_at_ = Clock::time_point::max();

@@ -19,7 +19,7 @@ constexpr int most_conflicts = 5;
 
 Artifacts artifacts_in(const json::object& secret) {
   Artifacts artifacts;
-  for (const char* name : artifact_names)
+  for (const char* name : identity_files)
     artifacts.files.emplace_back(name, secret_value(secret, name));
   return artifacts;
 }
@@ -87,16 +87,25 @@ class SecretStorage final : public BotStorage {
     co_await write(*current, false);
   }
 
-  asio::awaitable<Outcome<void>> save(const BotIdentity& identity,
-                                      const std::string& hash) override {
+  asio::awaitable<Outcome<void>> save(const BotIdentity& identity, const std::string& hash,
+                                      const Artifacts&) override {
     hash_ = hash;
     co_return co_await write(identity, false);
   }
+
+  // The configuration lets no bound key come here.
+  Outcome<void> save_keypair(const Artifacts&) override { return no_bound_keys(); }
+  Outcome<void> begin_join() override { return no_bound_keys(); }
+  void end_join() override {}
+  void forget_identity() override {}
 
   bool superseded() const override { return superseded_; }
   asio::awaitable<void> release() override { co_await lease_.release(); }
 
  private:
+  static Failure no_bound_keys() {
+    return {Code::config, "a bound key is kept in a directory, not in a Secret"};
+  }
   Failure failure(const ApiError& error) const {
     const bool gone = error.kind == ApiError::Kind::unreachable;
     return {gone ? Code::refused : Code::denied, "the bot's storage: " + error.message};

@@ -29,17 +29,6 @@ std::vector<std::string> split(const std::string& text) {
 
 }  // namespace
 
-Artifacts::~Artifacts() {
-  for (auto& [name, text] : files) tls::wipe(text);
-}
-
-const std::string& Artifacts::at(std::string_view name) const {
-  static const std::string none;
-  for (const auto& [file, text] : files)
-    if (file == name) return text;
-  return none;
-}
-
 Artifacts artifacts_of(const BotIdentity& identity, const std::string& hash) {
   Artifacts out;
   out.files.emplace_back("tlscert", identity.issued.certificate);

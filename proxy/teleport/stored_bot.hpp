@@ -2,32 +2,17 @@
 // a directory, or the keys of a Secret. Pure functions.
 #pragma once
 
+#include <array>
 #include <string>
-#include <string_view>
-#include <utility>
-#include <vector>
 
+#include "proxy/teleport/bot_artifacts.hpp"
 #include "proxy/teleport/bot_identity.hpp"
 
 namespace kubelane::teleport {
 
-// Name and content. Keys among them are wiped at the end.
-struct Artifacts {
-  std::vector<std::pair<std::string, std::string>> files;
-
-  Artifacts() = default;
-  Artifacts(Artifacts&&) = default;
-  Artifacts& operator=(Artifacts&&) = default;
-  Artifacts(const Artifacts&) = delete;
-  Artifacts& operator=(const Artifacts&) = delete;
-  ~Artifacts();
-  // Empty when there is none.
-  const std::string& at(std::string_view name) const;
-};
-
 // What a whole identity needs to be read.
-inline constexpr const char* artifact_names[] = {"tlscert",    "key-cert.pub", "key",
-                                                 "tlscacerts", "sshcacerts",   "tokenhash"};
+inline constexpr std::array<const char*, 6> identity_files = {
+    "tlscert", "key-cert.pub", "key", "tlscacerts", "sshcacerts", "tokenhash"};
 
 // Those and `key.pub`. `hash`: of the token that it joined with.
 Artifacts artifacts_of(const BotIdentity& identity, const std::string& hash);

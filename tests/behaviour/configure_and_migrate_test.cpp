@@ -135,7 +135,7 @@ TEST_F(MadeFiles, a_token_of_flag_or_variable_stands_in_the_file_and_is_told_of)
     EXPECT_EQ(ended.status, 0) << ended.errors;
     EXPECT_NE(ended.output.find("  token: s3cr3t\n"), std::string::npos) << ended.output;
     EXPECT_NE(ended.output.find("# This is the secret itself"), std::string::npos);
-    EXPECT_NE(ended.errors.find("holds the join token itself"), std::string::npos) << ended.errors;
+    EXPECT_NE(ended.errors.find("holds the join secret itself"), std::string::npos) << ended.errors;
     EXPECT_EQ(ended.errors.find("s3cr3t"), std::string::npos);
     expect_valid(ended.output);
   }
