@@ -94,6 +94,7 @@ void Bot::renew_now(const std::string& why, Wish whose) {
   retry_at_ = {};
   if (!in_doubt_) renew_at_ = {};
   for (Output& output : outputs_) output.renew_at = {};
+  ++renewals_asked_;
   wake();
 }
 

@@ -164,6 +164,7 @@ class Bot {
   bool stopped_ = false;  // until somebody changes something and says so
   // Whether the last renewal or join was carried out nobody knows.
   bool in_doubt_ = false;
+  std::size_t renewals_asked_ = 0;  // by renew_now()
   bool woken_ = false;
   bool only_outputs_failed_ = false;  // in the last round: the bot itself is well
   bool sent_first_heartbeat_ = false;
