@@ -27,6 +27,7 @@ constexpr const char* examples =
     "  kubelane start kubernetes --proxy-server teleport.example.com:443 \\\n"
     "      --kubernetes-cluster prod --credentials /opt/machine-id --destination /run/kubelane\n"
     "  kubelane check -c kubelane.yaml\n"
+    "  kubelane migrate /etc/tbot.yaml -o kubelane.yaml\n"
     "Then: export KUBECONFIG=/run/kubelane/kubeconfig.yaml; kubectl get pods -A\n"
     "\n"
     "Settings: flags win over the environment, which wins over the file. The file is tbot's\n"
@@ -90,7 +91,9 @@ constexpr SettingFlag setting_flags[] = {
      "how local clients authenticate: token, mtls or none (token)", false},
     {"--local-tls", "local_tls", "KUBELANE_LOCAL_TLS", "serve https: true or false (true)", false},
     {"--storage", "storage", "KUBELANE_STORAGE",
-     "directory that keeps the local CA and token across restarts; memory:// for none", false},
+     "directory that keeps the local CA and token across restarts; memory:// for none, "
+     "kubernetes-secret:///name for the bot's identity in a Secret",
+     false},
     {"--workers", "workers", "KUBELANE_WORKERS", "data threads (0: one per CPU, at most 2)", false},
     {"--log-format", "log.format", "KUBELANE_LOG_FORMAT", "text or json (text)", false},
     {"--log-level", "log.level", "KUBELANE_LOG_LEVEL", "debug, info, warn or error (info)", false},
@@ -147,6 +150,8 @@ struct Values {
   std::map<std::string, std::vector<std::string>> idle;
   std::map<std::string, bool> idle_switches;
   std::string config_path;
+  std::string output_path;
+  std::string cluster;  // --kubernetes-cluster
   CommandService service;
   std::vector<std::string> ca_pins;
 };
@@ -176,7 +181,8 @@ void add_service_flags(CLI::App& app, Values& values) {
                  "directory that tbot writes (KUBELANE_CREDENTIALS)")
       ->type_name("DIR");
   app.add_option("--destination", values.service.destination,
-                 "directory for kubelane's kubeconfig.yaml (KUBELANE_DESTINATION)")
+                 "directory for kubelane's kubeconfig.yaml, or kubernetes-secret:///name "
+                 "(KUBELANE_DESTINATION)")
       ->type_name("DIR");
   app.add_option("--reader-user", values.service.reader_users,
                  "user who may read the kubeconfig; repeatable")
@@ -184,6 +190,46 @@ void add_service_flags(CLI::App& app, Values& values) {
   app.add_option("--reader-group", values.service.reader_groups,
                  "group that may read the kubeconfig; repeatable")
       ->type_name("GROUP");
+}
+
+void add_output_flag(CLI::App& app, Values& values) {
+  app.add_option("-o,--output", values.output_path,
+                 "write to this file, readable for this user only, instead of standard output")
+      ->type_name("FILE");
+}
+
+// `start kubernetes …` and `start kubernetes/v2 …`; the same for configure.
+struct Modes {
+  CLI::App* single;
+  CLI::App* several;
+
+  bool parsed() const { return single->parsed() || several->parsed(); }
+};
+
+Modes add_modes(CLI::App& app, Values& values) {
+  app.require_subcommand(0, 1);
+  const std::string more = "; takes every option of `kubelane " + app.get_name() + "`, too";
+  Modes modes{};
+  modes.single = app.add_subcommand("kubernetes", "one cluster, without a file" + more);
+  modes.single
+      ->add_option("--kubernetes-cluster", values.cluster,
+                   "Teleport's name of the Kubernetes cluster")
+      ->type_name("NAME")
+      ->required();
+  modes.several = app.add_subcommand("kubernetes/v2",
+                                     "several clusters with one identity, without a file" + more);
+  modes.several->alias("k8s/v2");
+  modes.several->add_option("--name-selector", values.service.clusters, "cluster name; repeatable")
+      ->type_name("NAME");
+  modes.several
+      ->add_option("--label-selector", values.service.labels,
+                   "clusters with these labels, name=value,name=value; repeatable")
+      ->type_name("LABELS");
+  for (CLI::App* mode : {modes.single, modes.several}) {
+    mode->fallthrough();
+    add_service_flags(*mode, values);
+  }
+  return modes;
 }
 
 // What the parser did not understand, said so that the next try succeeds. Values are not repeated:
@@ -212,7 +258,8 @@ std::string usage_error(const CLI::App& app, const CLI::ParseError& error) {
                                    [](const std::string& word) { return word.starts_with('-'); });
     std::string word = flag == unknown.end() ? unknown.front() : *flag;
     word = word.substr(0, word.find('='));
-    if (current->get_name() == "start" && flag == unknown.end() &&
+    if ((current->get_name() == "start" || current->get_name() == "configure") &&
+        flag == unknown.end() &&
         std::find(std::begin(tbot_modes), std::end(tbot_modes), word) != std::end(tbot_modes))
       return "kubelane: " + word +
              " is a mode of tbot's that kubelane does not have; it serves kubernetes and "
@@ -269,32 +316,22 @@ Command parse_command_line(int argc, const char* const* argv, const Environment&
 
   CLI::App* start = app.add_subcommand("start", "serve the configured clusters until stopped");
   add_start_flags(*start, values);
-  start->require_subcommand(0, 1);
   start->footer(examples);
-  CLI::App* single = start->add_subcommand(
-      "kubernetes", "one cluster, without a file; takes every option of `kubelane start`, too");
-  single->fallthrough();
-  std::string cluster;
-  single->add_option("--kubernetes-cluster", cluster, "Teleport's name of the Kubernetes cluster")
-      ->type_name("NAME")
-      ->required();
-  add_service_flags(*single, values);
-  CLI::App* several = start->add_subcommand("kubernetes/v2",
-                                            "several clusters with one identity, without a file; "
-                                            "takes every option of `kubelane start`, too");
-  several->alias("k8s/v2");
-  several->fallthrough();
-  several->add_option("--name-selector", values.service.clusters, "cluster name; repeatable")
-      ->type_name("NAME");
-  several
-      ->add_option("--label-selector", values.service.labels,
-                   "clusters with these labels, name=value,name=value; repeatable")
-      ->type_name("LABELS");
-  add_service_flags(*several, values);
+  const Modes start_modes = add_modes(*start, values);
 
   CLI::App* check = app.add_subcommand(
       "check", "read file, environment and flags as start does, and report all problems");
   add_start_flags(*check, values);
+  CLI::App* configure = app.add_subcommand(
+      "configure", "print a commented file from the flags of start and the environment");
+  add_start_flags(*configure, values);
+  const Modes configure_modes = add_modes(*configure, values);
+  add_output_flag(*configure, values);
+  CLI::App* migrate =
+      app.add_subcommand("migrate", "turn a tbot configuration (v1 or v2) into kubelane's");
+  migrate->add_option("FILE,-c,--config", values.config_path, "tbot's configuration file")
+      ->required();
+  add_output_flag(*migrate, values);
   CLI::App* keypair = app.add_subcommand("keypair", "keys of join method bound_keypair");
   keypair->require_subcommand(1);
   CLI::App* create = keypair->add_subcommand(
@@ -322,16 +359,24 @@ Command parse_command_line(int argc, const char* const* argv, const Environment&
     command.output = "kubelane " KUBELANE_VERSION "\n";
     return command;
   }
+  command.config_path = values.config_path;
+  command.output_path = values.output_path;
+  if (migrate->parsed()) {
+    command.kind = Command::Kind::migrate;
+    return command;
+  }
   if (create->parsed()) return keypair_command(storage, std::move(command));
-  if (!start->parsed() && !check->parsed()) {
+  if (!start->parsed() && !check->parsed() && !configure->parsed()) {
     command.output = app.help();
     return command;
   }
-  const CLI::App* given = start->parsed() ? start : check;
-  command.kind = start->parsed() ? Command::Kind::start : Command::Kind::check;
-  command.config_path = values.config_path;
+  const Modes& modes = configure->parsed() ? configure_modes : start_modes;
+  const CLI::App* given = start->parsed() ? start : configure->parsed() ? configure : check;
+  command.kind = start->parsed()       ? Command::Kind::start
+                 : configure->parsed() ? Command::Kind::configure
+                                       : Command::Kind::check;
   add_environment(environment, command);
-  if (command.config_path.empty() && !single->parsed() && !several->parsed())
+  if (command.config_path.empty() && !modes.parsed() && !configure->parsed())
     command.config_path = environment("TBOT_CONFIG_PATH").value_or("");
   for (const SettingFlag& flag : setting_flags) {
     const std::string name = flag_name(flag.flag);
@@ -351,10 +396,11 @@ Command parse_command_line(int argc, const char* const* argv, const Environment&
     if (given->count(flag) > 0)
       command.warnings.push_back({"", 0, 0, std::string(flag) + " has no effect here yet"});
   }
-  if (single->parsed() || several->parsed()) {
+  if (modes.parsed()) {
+    const bool single = modes.single->parsed();
     CommandService& service = values.service;
-    service.type = single->parsed() ? Service::Type::kubernetes : Service::Type::kubernetes_v2;
-    if (single->parsed()) service.clusters = {cluster};
+    service.type = single ? Service::Type::kubernetes : Service::Type::kubernetes_v2;
+    if (single) service.clusters = {values.cluster};
     if (service.labels.empty() && service.clusters.empty()) {
       command.kind = Command::Kind::exit;
       command.exit_code = 2;
@@ -367,7 +413,7 @@ Command parse_command_line(int argc, const char* const* argv, const Environment&
     if (service.destination.empty())
       service.destination = environment("KUBELANE_DESTINATION").value_or("");
     command.service = service;
-  } else if (command.config_path.empty()) {
+  } else if (command.config_path.empty() && !configure->parsed()) {
     command.kind = Command::Kind::exit;
     command.exit_code = 2;
     command.output =
@@ -377,9 +423,6 @@ Command parse_command_line(int argc, const char* const* argv, const Environment&
   return command;
 }
 
-namespace {
-
-// Returns why it cannot be read, or an empty string. Leaves what is too large unread.
 std::string read_config_file(const std::string& path, std::string& text) {
   const auto close = [](std::FILE* file) { std::fclose(file); };
   const std::unique_ptr<std::FILE, decltype(close)> file(std::fopen(path.c_str(), "rbe"), close);
@@ -390,8 +433,6 @@ std::string read_config_file(const std::string& path, std::string& text) {
   text.clear();
   return std::strerror(errno);
 }
-
-}  // namespace
 
 LoadResult resolve(const Command& command) {
   std::string yaml;

@@ -33,9 +33,17 @@ enum class ProxyProtocol : std::uint8_t { automatic, http1, http2 };
 enum class LogFormat : std::uint8_t { text, json };
 enum class LogLevel : std::uint8_t { debug, info, warn, error };
 
-// tbot's directory destination. Only `directory` is written to in this version.
+// A Secret of the Kubernetes cluster that kubelane itself runs in.
+struct SecretName {
+  std::string name;                           // empty: none
+  std::string name_space;                     // empty: that of kubelane's pod
+  std::map<std::string, std::string> labels;  // that kubelane gives it
+  bool operator==(const SecretName&) const = default;
+};
+
+// tbot's destination: where a kubeconfig, or the bot's own identity, is written to.
 struct Destination {
-  enum class Type : std::uint8_t { none, directory, memory };
+  enum class Type : std::uint8_t { none, directory, memory, kubernetes_secret };
   enum class Acls : std::uint8_t { off, try_acls, required };
   enum class Symlinks : std::uint8_t { insecure, try_secure, secure };
   struct Reader {  // exactly one of the two is set
@@ -48,6 +56,7 @@ struct Destination {
   Symlinks symlinks = Symlinks::try_secure;
   Acls acls = Acls::try_acls;
   std::vector<Reader> readers;
+  SecretName secret;  // of kubernetes_secret
   bool operator==(const Destination&) const = default;
 };
 
@@ -182,8 +191,9 @@ struct Config {
   std::vector<std::string> allowed_hosts;  // Host values accepted beside the listener's own
   LocalAuth local_auth = LocalAuth::token;
   bool local_tls = true;
-  // Directory for local CA and token, and for the bot's own identity; empty: memory only.
+  // Directory for local CA and token, and for the bot's own identity; empty: none.
   std::string storage_path;
+  SecretName storage_secret;  // for the bot's own identity, instead of a directory
   std::vector<Service> services;
   unsigned workers = 0;  // data threads; 0: one per CPU, at most 2
   LogFormat log_format = LogFormat::text;

@@ -23,6 +23,8 @@ void each_fixed(Visit visit) {
   visit(
       "storage", [](auto& config) -> auto& { return config.storage_path; });
   visit(
+      "storage (secret)", [](auto& config) -> auto& { return config.storage_secret; });
+  visit(
       "sandbox", [](auto& config) -> auto& { return config.sandbox; });
   visit(
       "workers", [](auto& config) -> auto& { return config.workers; });

@@ -180,7 +180,9 @@ std::vector<Setting> make_settings() {
                    Destination storage;
                    std::string problem =
                        text.empty() ? std::string() : parse_destination(text, storage);
-                   if (problem.empty()) config.storage_path = storage.path;
+                   if (!problem.empty()) return problem;
+                   config.storage_path = storage.path;
+                   config.storage_secret = storage.secret;
                    return problem;
                  }});
   all.push_back({"workers", [](Config& config, const std::string& text) -> std::string {

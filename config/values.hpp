@@ -39,8 +39,11 @@ bool is_host_name(std::string_view text);
 // Absolute and lexically normal; relative to the current directory.
 std::string absolute_path(const std::string& text);
 
-// tbot's short forms of a destination: "memory://", "file:///path" or a path. Sets type and path;
-// returns why it cannot, or an empty string.
+// What Kubernetes takes as the name of a Secret or a namespace: a lower-case DNS name.
+bool is_object_name(std::string_view text);
+
+// tbot's short forms of a destination: "memory://", "kubernetes-secret:///name", "file:///path" or
+// a path. Sets the type and what belongs to it; returns why it cannot, or an empty string.
 std::string parse_destination(const std::string& text, Destination& out);
 
 }  // namespace kubelane

@@ -106,12 +106,15 @@ Outcome<void> App::start() {
                                                                             drain(0);
                                                                         }});
   if (Outcome<void> bound = observability_->bind(); !bound) return bound.error();
+  if (Outcome<void> found = find_api_server(config_); !found) return found.error();
   Outcome<std::unique_ptr<teleport::Bot>> bot = make_bot(config_);
   if (!bot) return bot.error();
   bot_ = std::move(*bot);
   if (Outcome<void> made = local_side_.renew_certificate(config_); !made) return made.error();
   for (std::size_t i = 0; i < config_.services.size(); ++i)
     configured_.push_back(add_service(config_.services[i], endpoints[i]));
+  for (const ServiceNumber service : configured_)
+    if (Outcome<void> opened = open_secret(service); !opened) return opened.error();
   enter_sandbox();
   start_workers();
   start_sources();
@@ -292,7 +295,8 @@ void App::drain(int signal) {
     log::info("serving on before the drain", {{"milliseconds", times.delay.count()}});
   const bool by_itself = signal == 0;
   drain_.begin(times, [this, by_itself](bool complete) {
-    finish(complete || by_itself || exit_zero() ? 0 : 1);
+    const int exit_code = complete || by_itself || exit_zero() ? 0 : 1;
+    release_storage([this, exit_code] { finish(exit_code); });
   });
 }
 

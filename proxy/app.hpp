@@ -1,7 +1,7 @@
 // The composition root: builds, starts, reloads, drains and ends everything, in the order written
 // in start(). Runs on the control thread; data threads are the workers. app.cpp: the life of the
-// process; app_services.cpp: services, their ways upstream and kubeconfigs; app_reload.cpp: another
-// configuration.
+// process; app_services.cpp: services, their ways upstream and kubeconfigs; app_secrets.cpp: what
+// is kept in Secrets; app_view.cpp: what others may know; app_reload.cpp: another configuration.
 #pragma once
 
 #include <functional>
@@ -25,10 +25,12 @@
 #include "proxy/host/sandbox.hpp"
 #include "proxy/host/systemd.hpp"
 #include "proxy/host/watchdog.hpp"
+#include "proxy/kubeconfig_secret.hpp"
 #include "proxy/local_side.hpp"
 #include "proxy/meter_slots.hpp"
 #include "proxy/observability.hpp"
 #include "proxy/relay/worker.hpp"
+#include "proxy/teleport/api_server.hpp"
 #include "proxy/teleport/bot.hpp"
 #include "proxy/teleport/discovery.hpp"
 #include "proxy/teleport/service_source.hpp"
@@ -81,8 +83,9 @@ class App {
     bool selection_changed = false;                // since the bot listed last
     bool ready = false;
     bool stale_kubeconfig = true;
-    bool kubeconfig_written = false;  // at least once
-    std::string teleport_cluster;     // of the credentials
+    bool kubeconfig_written = false;           // at least once
+    std::string teleport_cluster;              // of the credentials
+    std::unique_ptr<KubeconfigSecret> secret;  // where the kubeconfig goes instead of a directory
   };
 
   // app.cpp
@@ -122,10 +125,17 @@ class App {
   void look_at(ServiceNumber service);
   void look_at_all();
   bool usable(const ServiceState& state) const;
+  std::string kubeconfig_text(const ServiceState& state) const;
   bool write_kubeconfig(ServiceState& state);
   void retry_kubeconfigs();
 
   relay::Route route_to(ServiceNumber service, const std::string& cluster) const;
+
+  // app_secrets.cpp
+  Outcome<void> find_api_server(const Config& config);
+  Outcome<void> open_secret(ServiceNumber service);
+  static std::string kubeconfig_path(const ServiceState& state);
+  void release_storage(std::function<void()> done);
 
   // app_view.cpp
   ControlView view() const;
@@ -157,8 +167,9 @@ class App {
   host::Sandbox sandbox_ = host::Sandbox::none;
   std::unique_ptr<host::ExitTriggers> exit_triggers_;
   std::unique_ptr<teleport::Discovery> discovery_;
-  std::unique_ptr<teleport::Bot> bot_;     // null: all services have credentials of tbot's
-  std::vector<ServiceNumber> configured_;  // as config_.services
+  std::optional<teleport::ApiServer> api_server_;  // for Secrets
+  std::unique_ptr<teleport::Bot> bot_;             // null: all services have credentials of tbot's
+  std::vector<ServiceNumber> configured_;          // as config_.services
   std::map<ServiceNumber, ServiceState> services_;
   ServiceNumber next_service_ = 0;
   std::vector<UpstreamState> upstreams_;

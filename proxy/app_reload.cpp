@@ -49,6 +49,7 @@ Outcome<void> App::change_to(Config next) {
   }
   Outcome<LocalSide::Plan> plan = local_side_.plan(next, current);
   if (!plan) return plan.error();
+  if (Outcome<void> found = find_api_server(next); !found) return found.error();
   std::unique_ptr<teleport::Bot> first_bot;
   if (!bot_) {
     Outcome<std::unique_ptr<teleport::Bot>> made = make_bot(next);
@@ -107,6 +108,9 @@ void App::change_services(const Config& next, const ConfigDifference& difference
   }
   configured_ = std::move(configured);
   config_ = next;
+  for (const ServiceNumber service : configured_)
+    if (Outcome<void> opened = open_secret(service); !opened)
+      log::error("cannot write the kubeconfig", {{"cause", opened.error().message}});
   tell_bot();
   for (const ServiceNumber service : fresh)
     services_.at(service).upstream = add_source(service, "");
@@ -126,6 +130,7 @@ void App::change_services(const Config& next, const ConfigDifference& difference
 void App::change_service(ServiceState& state, const Service& next, std::size_t endpoint) {
   if (same_service(state.configured, next) && state.endpoint == endpoint) return;
   const std::vector<teleport::ServedCluster> before = state.clusters;
+  if (state.configured.destination != next.destination) state.secret.reset();
   state.configured = next;
   if (state.endpoint != endpoint)
     state.former_endpoints.push_back(std::exchange(state.endpoint, endpoint));

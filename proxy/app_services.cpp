@@ -6,6 +6,7 @@
 #include "proxy/http/route_path.hpp"
 #include "proxy/observe/log.hpp"
 #include "proxy/teleport/credential_directory.hpp"
+#include "proxy/teleport/secret_storage.hpp"
 
 namespace kubelane {
 namespace {
@@ -64,10 +65,14 @@ Outcome<std::unique_ptr<teleport::Bot>> App::make_bot(const Config& config) {
         teleport::open_directory_storage(config.storage_path);
     if (!opened) return opened.error();
     storage = std::move(*opened);
+  } else if (!config.storage_secret.name.empty()) {
+    Outcome<teleport::ApiObject> secret = api_server_->secret(config.storage_secret);
+    if (!secret) return secret.error();
+    storage = teleport::make_secret_storage(io_, *api_server_, *secret, config.storage_secret);
   } else if (config.onboarding.join_method == JoinMethod::token && !config.oneshot) {
     log::warn(
         "join_method token with storage in memory: the token is good for one join, so a restart "
-        "needs a new one; give storage a directory, or use another join method");
+        "needs a new one; give storage a directory or a Secret, or use another join method");
   }
   teleport::Bot::Events events;
   events.on_inventory = [this](std::size_t service, const teleport::Inventory& inventory,
@@ -270,7 +275,11 @@ bool App::usable(const ServiceState& state) const {
 void App::look_at(ServiceNumber service) {
   ServiceState& state = services_.at(service);
   if (state.teleport_cluster.empty() || !state.listed) return;
-  if (state.stale_kubeconfig && !write_kubeconfig(state)) retry_kubeconfigs();
+  if (state.stale_kubeconfig && state.secret) {
+    state.secret->put(kubeconfig_text(state));
+  } else if (state.stale_kubeconfig && !write_kubeconfig(state)) {
+    retry_kubeconfigs();
+  }
   if (state.ready || state.stale_kubeconfig || !usable(state)) return;
   state.ready = true;
   tell_status();
@@ -285,7 +294,7 @@ void App::look_at(ServiceNumber service) {
     log::info("ready", {{"service", configured.label()},
                         {"cluster", cluster.name},
                         {"server", local_side_.server_url(state.endpoint, cluster.name)},
-                        {"kubeconfig", configured.destination.path + "/kubeconfig.yaml"}});
+                        {"kubeconfig", kubeconfig_path(state)}});
   }
   look_at_all();
 }
@@ -296,12 +305,12 @@ void App::look_at_all() {
     return;
   all_ready_ = true;
   log::info("kubelane is ready");
-  if (config_.oneshot) return finish(0);
+  if (config_.oneshot) return release_storage([this] { finish(0); });
   give_memory_back_later();
 }
 
-// True when the file is there as it should be. Names are tbot's (data-path spec 1.5, 1.6).
-bool App::write_kubeconfig(ServiceState& state) {
+// Names are tbot's (data-path spec 1.5, 1.6).
+std::string App::kubeconfig_text(const ServiceState& state) const {
   const Service& configured = state.configured;
   const std::string& teleport_cluster = state.teleport_cluster;
   const bool v2 = configured.type == Service::Type::kubernetes_v2;
@@ -321,8 +330,14 @@ bool App::write_kubeconfig(ServiceState& state) {
   kubeconfig.user =
       v2 || kubeconfig.clusters.empty() ? teleport_cluster : kubeconfig.clusters.front().context;
   local_side_.put_credentials(state.endpoint, kubeconfig);
+  return kube::render(kubeconfig);
+}
+
+// True when the file is there as it should be.
+bool App::write_kubeconfig(ServiceState& state) {
+  const Service& configured = state.configured;
   Outcome<kube::WriteReport> written =
-      kube::write_kubeconfig(configured.destination, kube::render(kubeconfig));
+      kube::write_kubeconfig(configured.destination, kubeconfig_text(state));
   if (!written) {
     log::error("cannot write the kubeconfig; trying again",
                {{"service", configured.label()}, {"cause", written.error().message}});

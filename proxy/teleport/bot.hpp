@@ -48,6 +48,8 @@ class Bot {
 
   // After the first reconfigure().
   void start();
+  // Gives the storage up for the next process. `done` comes in any case, and soon.
+  void release(std::function<void()> done);
   // Renews everything now; what was stopped or is in doubt only by the operator's wish.
   enum class Wish : std::uint8_t { operators, our_own };
   void renew_now(const std::string& why, Wish whose);
@@ -113,10 +115,14 @@ class Bot {
   boost::asio::awaitable<void> watch_rotations();
 
   void take_over(Wanted wanted);
-  AuthResult<void> adopt(BotIdentityPtr identity, const std::string& hash);
-  Outcome<void> open_keypair(const std::string& hash);
-  AuthResult<void> take_grant(const std::shared_ptr<EVP_PKEY>& key, JoinGrant grant,
-                              const std::string& used, const std::string& hash);
+  boost::asio::awaitable<AuthResult<void>> load();
+  boost::asio::awaitable<AuthResult<void>> adopt(BotIdentityPtr identity, const std::string& hash);
+  boost::asio::awaitable<void> save();
+  void use(const StoredBot& stored);
+  boost::asio::awaitable<Outcome<void>> open_keypair(const std::string& hash);
+  boost::asio::awaitable<AuthResult<void>> take_grant(const std::shared_ptr<EVP_PKEY>& key,
+                                                      JoinGrant& grant, const std::string& used,
+                                                      const std::string& hash);
   AuthResult<void> doubt(const std::string& cause);
   AuthResult<void> publish(Output& output, const std::string& cluster, const BotIdentity& made);
   void told(Output& output, Inventory inventory);
@@ -124,7 +130,6 @@ class Bot {
   void healed();
   void set_problem(Output& output, const std::string& problem);
   void set_problem(const std::string& problem);
-  void load();
   void forget_identity();
   bool identity_valid() const;
   bool bound(const Output& output) const;
@@ -171,9 +176,13 @@ class Bot {
   std::chrono::milliseconds back_off_{1000};
   bool failing_ = false;
   bool unreachable_ = false;
+  bool loaded_ = false;                                   // what is stored is known
+  Clock::time_point save_at_ = Clock::time_point::max();  // the identity in use is not stored yet
+  std::chrono::milliseconds save_back_off_{1000};
   bool stopped_ = false;  // until somebody changes something and says so
   // Whether the last renewal or join was carried out nobody knows.
   bool in_doubt_ = false;
+  std::size_t renewals_asked_ = 0;  // by renew_now()
   bool woken_ = false;
   bool only_outputs_failed_ = false;  // in the last round: the bot itself is well
   bool sent_first_heartbeat_ = false;

@@ -78,6 +78,7 @@ CertsWish Bot::wish_for(const Output& output, const std::string& cluster) const 
 }
 
 asio::awaitable<AuthResult<void>> Bot::renew_output(Output& output) {
+  const std::size_t asked = renewals_asked_;
   output.roles = output.service.roles;
   if (output.roles.empty()) {
     AuthResult<std::vector<std::string>> roles =
@@ -109,7 +110,8 @@ asio::awaitable<AuthResult<void>> Bot::renew_output(Output& output) {
     if (!published) co_return published;
   }
   output.list_at = {};
-  output.renew_at = Clock::now() + jittered(interval(output), -0.05);
+  // Who asked for it meanwhile wants a newer one than this.
+  if (renewals_asked_ == asked) output.renew_at = Clock::now() + jittered(interval(output), -0.05);
   co_return boost::system::in_place_value;
 }
 

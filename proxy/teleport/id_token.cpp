@@ -1,6 +1,7 @@
 #include "proxy/teleport/id_token.hpp"
 
 #include <cerrno>
+#include <cstdlib>
 #include <system_error>
 
 #include <boost/json.hpp>
@@ -184,6 +185,12 @@ Outcome<std::string> from_variable(const EnvironmentLookup& environment,
 }
 
 }  // namespace
+
+std::optional<std::string> process_environment(const std::string& variable) {
+  const char* value = std::getenv(variable.c_str());
+  if (value == nullptr) return std::nullopt;
+  return std::string(value);
+}
 
 Outcome<std::string> read_small_file(const std::string& path, const std::string& what) {
   const tls::UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
