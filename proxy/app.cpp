@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <csignal>
 #include <thread>
+#include <utility>
 
 #include <boost/asio/post.hpp>
 #include <malloc.h>
@@ -436,6 +437,7 @@ void App::look_at(std::size_t service) {
                                  [](const ServiceState& other) { return other.ready; })) {
     all_ready_ = true;
     log::info("kubelane is ready");
+    if (on_ready_) std::exchange(on_ready_, nullptr)();
     if (config_.oneshot) return finish(0);
     give_memory_back_later();
   }

@@ -2,6 +2,7 @@
 // Runs on the control thread; data threads are the workers.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -33,6 +34,9 @@ class App {
   ~App();
   App(const App&) = delete;
   App& operator=(const App&) = delete;
+
+  // Called once, on the control thread, as soon as every service has been ready.
+  void when_ready(std::function<void()> ready) { on_ready_ = std::move(ready); }
 
   // Serves until a signal ends it. Returns the process's exit code: 0 drained, 1 could not start or
   // was stopped before the drain ended.
@@ -117,6 +121,7 @@ class App {
   mutable MeterSlots meters_;  // a slot is given when it is asked for
   std::unique_ptr<Observability> observability_;
   std::size_t undrained_workers_ = 0;
+  std::function<void()> on_ready_;
   bool draining_ = false;
   bool all_ready_ = false;
   int exit_code_ = 0;

@@ -1,17 +1,23 @@
-// argv → configuration → App → exit code.
+// argv → configuration → App, or one of the commands beside it → exit code.
 #include <cstdlib>
 #include <iostream>
 #include <optional>
 #include <string>
 
 #include "config/command_line.hpp"
+#include "config/exit_codes.hpp"
 #include "proxy/app.hpp"
+#include "proxy/cli/commands.hpp"
+#include "proxy/cli/run_command.hpp"
 #include "proxy/observe/log.hpp"
 #include "tls/free_lists.hpp"
 
 namespace {
 
-constexpr int usage_error = 2;
+using kubelane::Command;
+using kubelane::LoadResult;
+namespace cli = kubelane::cli;
+namespace exit_code = kubelane::exit_code;
 
 std::optional<std::string> environment(const std::string& name) {
   const char* value = std::getenv(name.c_str());
@@ -24,37 +30,89 @@ void print(const std::vector<kubelane::Problem>& problems, const char* kind) {
     std::cerr << "kubelane: " << kind << ": " << problem.text() << '\n';
 }
 
-int run(int argc, char** argv) {
-  using kubelane::Command;
-  const Command command = kubelane::parse_command_line(argc, argv, environment);
-  if (command.kind == Command::Kind::exit) {
-    (command.exit_code == 0 ? std::cout : std::cerr) << command.output;
-    return command.exit_code;
-  }
-  kubelane::LoadResult loaded = kubelane::resolve(command);
-  const bool check = command.kind == Command::Kind::check;
-  const bool usable = loaded.errors.empty() && (check || loaded.missing.empty());
-  if (!usable || check) {
-    print(loaded.warnings, "warning");
-    print(loaded.errors, "error");
-    print(loaded.missing, check ? "warning" : "error");
-    if (!usable) return usage_error;
-    std::cout << (command.config_path.empty() ? "the configuration" : command.config_path)
-              << " is valid\n";
-    return EXIT_SUCCESS;
-  }
+// Prints what keeps it from serving; false: nothing does.
+bool unusable(const LoadResult& loaded) {
+  if (loaded.errors.empty() && loaded.missing.empty()) return false;
+  print(loaded.warnings, "warning");
+  print(loaded.errors, "error");
+  print(loaded.missing, "error");
+  return true;
+}
+
+int serve(LoadResult loaded, const std::function<void()>& ready = {}) {
   kubelane::log::init(loaded.config.log_format, loaded.config.log_level);
   for (const kubelane::Problem& warning : loaded.warnings)
     kubelane::log::warn("configuration", {{"problem", warning.text()}});
   kubelane::App app(std::move(loaded.config));
-  const int exit_code = app.run();
+  app.when_ready(ready);
+  const int code = app.run();
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
   // All that must outlive us is written. What is left would only wait: a look-up of a name that no
   // server answers cannot be called off, and its thread would be joined.
   std::cout.flush();
-  std::_Exit(exit_code);
+  std::_Exit(code);
 #endif
-  return exit_code;
+  return code;
+}
+
+int check(const Command& command) {
+  const LoadResult loaded = kubelane::resolve(command);
+  print(loaded.warnings, "warning");
+  print(loaded.errors, "error");
+  print(loaded.missing, "warning");
+  if (!loaded.errors.empty()) return exit_code::usage;
+  std::cout << (command.config_path.empty() ? "the configuration" : command.config_path)
+            << " is valid\n";
+  return exit_code::success;
+}
+
+int start(const Command& command) {
+  LoadResult loaded = kubelane::resolve(command);
+  return unusable(loaded) ? exit_code::usage : serve(std::move(loaded));
+}
+
+int run_with_command(Command command) {
+  const cli::PrivateDirectory directory;
+  command.spare_destination = directory.path();
+  LoadResult loaded = kubelane::resolve(command);
+  if (unusable(loaded)) return exit_code::usage;
+  const cli::RunPlan plan = cli::run_plan(command.run, loaded.config);
+  return cli::run_beside(plan, [&loaded](const std::function<void()>& ready) {
+    return serve(std::move(loaded), ready);
+  });
+}
+
+int run(int argc, char** argv) {
+  using Kind = Command::Kind;
+  const Command command = kubelane::parse_command_line(argc, argv, environment);
+  switch (command.kind) {
+    case Kind::start:
+      return start(command);
+    case Kind::check:
+      return check(command);
+    case Kind::run:
+      return run_with_command(command);
+    case Kind::wait:
+      return cli::wait_until_ready(command);
+    case Kind::status:
+      return cli::show_status(command);
+    case Kind::shutdown:
+      return cli::shut_down(command);
+    case Kind::kubeconfig:
+      return cli::print_kubeconfig(command);
+    case Kind::install_systemd:
+      return cli::install_systemd(command);
+    case Kind::version:
+      return cli::print_version();
+    case Kind::man:
+      return cli::print_man_page();
+    case Kind::completion:
+      return cli::print_completion(command.shell);
+    case Kind::exit:
+      break;
+  }
+  (command.exit_code == 0 ? std::cout : std::cerr) << command.output;
+  return command.exit_code;
 }
 
 }  // namespace

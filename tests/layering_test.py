@@ -20,13 +20,15 @@ ALLOWED = {
                        "proxy/link", "proxy/teleport/proto"},
     "proxy/kube": {"config", "tls", "proxy/observe", "proxy/http", "proxy/runtime"},
     "proxy/admin": {"config", "tls", "proxy/observe", "proxy/runtime", "proxy/link"},
+    "proxy/cli": {"config", "tls", "proxy/observe"},
     "proxy": {"config", "tls", "proxy/observe", "proxy/http", "proxy/runtime", "proxy/link",
-              "proxy/relay", "proxy/teleport", "proxy/kube", "proxy/admin"},
+              "proxy/relay", "proxy/teleport", "proxy/kube", "proxy/admin", "proxy/cli"},
 }
 
 # pattern, folders where it is at home, why it is banned elsewhere
 BANS = [
-    (r"#include <boost/asio", ["proxy/runtime", "proxy/teleport", "proxy/admin", "proxy"],
+    (r"#include <boost/asio", ["proxy/runtime", "proxy/teleport", "proxy/admin", "proxy/cli",
+                              "proxy"],
      "Asio runs the control thread only"),
     (r"#include <openssl/", ["tls", "proxy/kube", "proxy/relay", "proxy/teleport"],
      "OpenSSL stays behind tls/"),
