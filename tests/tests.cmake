@@ -67,3 +67,5 @@ if(behaviour_sources)
 endif()
 
 add_test(NAME layering COMMAND python3 ${CMAKE_SOURCE_DIR}/tests/layering_test.py)
+add_test(NAME command_line COMMAND python3 ${CMAKE_SOURCE_DIR}/tests/command_line_test.py
+  $<TARGET_FILE:kubelane>)
