@@ -218,6 +218,9 @@ std::string exit_codes_text() {
 struct Parser {
   Parser() {
     app.footer(examples + exit_codes_text());
+    for (CLI::App* each : {start, run, check, start_service.single, start_service.several,
+                           run_service.single, run_service.several})
+      each->footer(examples + exit_codes_text());
     app.set_version_flag("--version", "kubelane " KUBELANE_VERSION);
     app.require_subcommand(0, 1);
     for (CLI::App* each : {start, run, check}) add_start_flags(*each, values);

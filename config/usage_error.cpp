@@ -63,7 +63,11 @@ std::string usage_error(const CLI::App& app, const CLI::ParseError& error) {
     std::string near = nearest_name(word, valid);
     if (word == "help") near = "--help";
     return "kubelane: " + quote(word) + " is not known to `" + command + "`" +
-           (near.empty() ? "" : "; did you mean " + near + "?") + help;
+           (near.empty() ? "" : "; did you mean " + near + "?") +
+           (command.starts_with("kubelane run")
+                ? "\nWhat it shall run stands behind two dashes: kubelane run [OPTIONS] -- COMMAND"
+                : "") +
+           help;
   }
   const std::string what = error.what();
   if (dynamic_cast<const CLI::ArgumentMismatch*>(&error) != nullptr && what.starts_with('-')) {

@@ -27,6 +27,20 @@ std::string joined(const std::vector<std::string>& words) {
   return text;
 }
 
+// The help of a command that takes more than a parser can know begins with its usage.
+std::string synopsis(const CommandText& command) {
+  const std::string words = joined(command.words);
+  if (command.help.starts_with(words + " "))
+    return "\\fB" + plain(words) + "\\fR" +
+           plain(command.help.substr(words.size(), command.help.find('\n') - words.size()));
+  std::string text = "\\fB" + plain(words) + "\\fR";
+  if (!command.commands.empty()) text += " [\\fICOMMAND\\fR]";
+  if (command.options.size() > 1) text += " [\\fIOPTIONS\\fR]";
+  for (const OptionText& option : command.options)
+    if (option.argument) text += " \\fI" + plain(option.names.front()) + "\\fR";
+  return text;
+}
+
 std::string option_text(const OptionText& option) {
   std::string names;
   for (const std::string& name : option.names)
@@ -52,10 +66,7 @@ std::string man_page(const CommandText& tree) {
   std::string text = ".TH KUBELANE 1 \"\" \"kubelane " KUBELANE_VERSION
                      "\" \"User Commands\"\n.SH NAME\nkubelane \\- Kubernetes behind Teleport on "
                      "localhost\n.SH SYNOPSIS\n";
-  for (const CommandText& command : tree.commands)
-    text += "\\fB" + plain(joined(command.words)) + "\\fR" +
-            (command.commands.empty() ? "" : " [\\fICOMMAND\\fR]") +
-            (command.options.size() > 1 ? " [\\fIOPTIONS\\fR]" : "") + "\n.br\n";
+  for (const CommandText& command : tree.commands) text += synopsis(command) + "\n.br\n";
   text += ".SH DESCRIPTION\n" + plain(tree.help) + "\n.SH COMMANDS\n";
   add_command(tree, text);
   text += ".SH ENVIRONMENT\n" +

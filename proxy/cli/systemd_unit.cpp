@@ -18,6 +18,7 @@ NoNewPrivileges=yes
 ProtectSystem=strict
 PrivateTmp=yes
 PrivateDevices=yes
+PrivateMounts=yes
 DevicePolicy=closed
 ProtectKernelTunables=yes
 ProtectKernelModules=yes
