@@ -142,7 +142,8 @@ class Texts(unittest.TestCase):
 
         man = rows(man_text().partition(".SH EXIT STATUS")[2],
                    r"^\.TP\n\\fB(\S+)\\fR\n(.*)$")
-        readme = rows((TOP / "README.md").read_text().partition("| exit code |")[2],
+        readme = rows((TOP / "README.md").read_text().partition("| exit code |")[2]
+                      .split("\n\n")[0],
                       r"^\| `([0-9+n]+)` \| (.*) \|$")
         text = kubelane("--help").stdout.partition("Exit codes:\n")[2]
         help_rows = rows(text, r"^  ([0-9+n]+) +(.*)$")
@@ -199,15 +200,19 @@ class Completions(unittest.TestCase):
             script = pathlib.Path(folder) / "_kubelane"
             script.write_text(kubelane("completion", "zsh").stdout)
             self.assertEqual(run("zsh", "-n", str(script)).stderr, "")
-            # What a user sees: a terminal, a Tab.
-            lines = (f"fpath=({folder} $fpath); autoload -U compinit; compinit -D -u\n"
-                     "zstyle ':completion:*' verbose no; LISTMAX=1000\n"
-                     "comppostfuncs=()\n"
-                     "show() { compadd() { builtin compadd -O found \"$@\"; print -l -- $found; "
-                     "builtin compadd \"$@\"; }; }\n"
-                     "whence -w _kubelane\n")
+            # A terminal, and somebody who types a Tab: what the shell adds is the end of the word.
+            lines = ("zmodload zsh/zpty\nzpty z 'TERM=dumb PS1= zsh -f -i'\n"
+                     f"zpty -w z 'fpath=({folder} $fpath); autoload -U compinit; compinit -D -u;"
+                     " echo RE\"\"ADY'\nzpty -r z out '*READY*'\n")
+            typed = {"kubelane stat": "us", "kubelane start --log-f": "ormat",
+                     "kubelane start --log-level d": "ebug", "kubelane install s": "ystemd",
+                     "kubelane start kubernetes --kubernetes-c": "luster",
+                     "kubelane start kubernetes --log-f": "ormat", "kubelane completion z": "sh"}
+            for begin, end in typed.items():
+                lines += (f"zpty -w -n z '{begin}'$'\\t'\nzpty -r z out '*{begin}*{end}*' && "
+                          f"print ok\nzpty -w -n z $'\\x15'\n")
             done = run("zsh", "-f", "-c", lines)
-            self.assertIn("_kubelane: function", done.stdout + done.stderr)
+            self.assertEqual(done.stdout.split(), ["ok"] * len(typed), done.stderr)
 
     def test_fish(self):
         if not shutil.which("fish"):

@@ -226,20 +226,20 @@ std::string fish(const std::vector<Completed>& all) {
       lines += "-d '" + fish_text(option.help) + "'\n";
     }
   }
-  return R"(# fish completion for kubelane: kubelane completion fish | source
+  return R"fish(# fish completion for kubelane: kubelane completion fish | source
 function __kubelane_at
   set -l path
   for word in (commandline -opc)[2..-1]
     test "$word" = --; and return 1
-    if contains -- (string trim -- "$path $word")" +
-         known + R"(
+    if contains -- (string trim -- "$path $word"))fish" +
+         known + R"fish(
       set path (string trim -- "$path $word")
     end
   end
   test "$path" = "$argv"
 end
 complete -c kubelane -f
-)" + lines;
+)fish" + lines;
 }
 
 }  // namespace
