@@ -1,8 +1,13 @@
 // `kubelane run -- COMMAND`, as a CI job and a container's entry point use it.
+#include <chrono>
 #include <csignal>
 #include <fstream>
 #include <string>
+#include <vector>
 
+#include <poll.h>
+#include <pty.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "tests/support/finished_command.hpp"
@@ -37,6 +42,63 @@ class RunCommand : public support::KubelaneFixture {
                         const std::map<std::string, std::string>& variables = {}) const {
     return run_kubelane(words({"/bin/sh", "-c", script}), variables);
   }
+};
+
+// kubelane in a terminal of its own.
+class Terminal {
+ public:
+  explicit Terminal(Words arguments) {
+    arguments.insert(arguments.begin(), KUBELANE_BINARY);
+    std::vector<char*> pointers;
+    for (std::string& word : arguments) pointers.push_back(word.data());
+    pointers.push_back(nullptr);
+    pid_ = ::forkpty(&fd_, nullptr, nullptr, nullptr);
+    if (pid_ == 0) {
+      ::execv(KUBELANE_BINARY, pointers.data());
+      ::_exit(1);
+    }
+  }
+  ~Terminal() {
+    if (!ended_) {
+      ::kill(pid_, SIGKILL);
+      ::waitpid(pid_, nullptr, 0);
+    }
+    ::close(fd_);
+  }
+  Terminal(const Terminal&) = delete;
+  Terminal& operator=(const Terminal&) = delete;
+
+  void type(const std::string& keys) const {
+    ASSERT_EQ(::write(fd_, keys.data(), keys.size()), static_cast<ssize_t>(keys.size()));
+  }
+  // False: it did not come before the end, or in time.
+  bool read_until(const std::string& expected) {
+    const auto deadline = std::chrono::steady_clock::now() + support::patience();
+    while (text_.find(expected) == std::string::npos) {
+      const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
+          deadline - std::chrono::steady_clock::now());
+      pollfd from{fd_, POLLIN, 0};
+      char block[4096];
+      if (left.count() <= 0 || ::poll(&from, 1, static_cast<int>(left.count())) <= 0) return false;
+      const ssize_t got = ::read(fd_, block, sizeof block);
+      if (got <= 0) return false;
+      text_.append(block, static_cast<std::size_t>(got));
+    }
+    return true;
+  }
+  int exit_code() {
+    read_until("\x01");  // to the end: a terminal that nobody reads blocks its writers
+    int status = 0;
+    ended_ = ::waitpid(pid_, &status, 0) == pid_;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+  }
+  const std::string& text() const { return text_; }
+
+ private:
+  int fd_ = -1;
+  pid_t pid_ = -1;
+  std::string text_;
+  bool ended_ = false;
 };
 
 void expect_words(const std::string& text, const Words& all) {
@@ -101,15 +163,17 @@ TEST_F(RunCommand, without_a_destination_the_kubeconfig_is_private_and_gone_afte
 
 TEST_F(RunCommand, the_command_inherits_no_descriptor_and_no_join_secret) {
   prepare();
-  const FinishedCommand ran =
-      shell("for each in /proc/$$/fd/*; do echo \"fd ${each##*/}\"; done; env",
-            {{"TELEPORT_BOT_TOKEN", "hunter2"},
-             {"KUBELANE_TOKEN", "hunter3"},
-             {"TBOT_GITLAB_JWT", "hunter4"},
-             {"CI_JOB", "kept"}});
+  // Whoever starts the test may have descriptors that it passes on.
+  const std::string script = "for each in /proc/$$/fd/*; do echo \"fd ${each##*/}\"; done; ";
+  Process without("/bin/sh", {"-c", script});
+  ASSERT_EQ(without.wait_exit(), 0);
+  const FinishedCommand ran = shell(script + "env", {{"TELEPORT_BOT_TOKEN", "hunter2"},
+                                                     {"KUBELANE_TOKEN", "hunter3"},
+                                                     {"TBOT_GITLAB_JWT", "hunter4"},
+                                                     {"CI_JOB", "kept"}});
   EXPECT_EQ(ran.code, 0) << ran.errors;
-  EXPECT_TRUE(ran.output.starts_with("fd 0\nfd 1\nfd 2\n")) << ran.output;
-  EXPECT_EQ(ran.output.find("fd ", 15), std::string::npos) << ran.output;
+  const std::size_t last = ran.output.rfind("\nfd ");
+  EXPECT_EQ(ran.output.substr(0, ran.output.find('\n', last + 1) + 1), without.output());
   EXPECT_EQ(ran.output.find("hunter"), std::string::npos) << ran.output;
   expect_words(ran.output, {"CI_JOB=kept"});
   EXPECT_EQ(shell("grep NoNewPrivs /proc/$$/status").output, "NoNewPrivs:\t0\n")
@@ -135,6 +199,21 @@ TEST_F(RunCommand, a_signal_goes_to_the_command_and_the_proxy_serves_while_it_dr
       order += "stopping ";
   }
   EXPECT_EQ(order, "used stopping ");
+}
+
+// Ctrl-C: the terminal tells the command itself, once, and the proxy not at all.
+TEST_F(RunCommand, in_a_terminal_an_interrupt_reaches_the_command_once) {
+  prepare();
+  const std::string wait = std::string(KUBELANE_BINARY) + " wait -c " + config_file();
+  Terminal terminal(words({"/bin/sh", "-c",
+                           "trap 'n=$((n + 1))' INT; echo up; until [ \"$n\" ]; do sleep 0.02; "
+                           "done; sleep 0.3; " +
+                               wait + "; echo \"interrupts: $n.\""}));
+  ASSERT_TRUE(terminal.read_until("up\r\n")) << terminal.text();
+  terminal.type("\x03");
+  EXPECT_TRUE(terminal.read_until("interrupts: 1.")) << terminal.text();
+  EXPECT_NE(terminal.text().find("ready\r\n"), std::string::npos) << terminal.text();
+  EXPECT_EQ(terminal.exit_code(), 0);
 }
 
 TEST_F(RunCommand, a_signal_before_the_command_starts_ends_it) {
