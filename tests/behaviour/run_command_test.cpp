@@ -89,9 +89,10 @@ class Terminal {
   int exit_code() {
     read_until("\x01");  // to the end: a terminal that nobody reads blocks its writers
     int status = 0;
-    ended_ = ::waitpid(pid_, &status, 0) == pid_;
-    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+    ended_ = eventually([&] { return ::waitpid(pid_, &status, WNOHANG) == pid_; });
+    return ended_ && WIFEXITED(status) ? WEXITSTATUS(status) : -1;
   }
+  pid_t pid() const { return pid_; }
   const std::string& text() const { return text_; }
 
  private:
@@ -213,6 +214,20 @@ TEST_F(RunCommand, in_a_terminal_an_interrupt_reaches_the_command_once) {
   terminal.type("\x03");
   EXPECT_TRUE(terminal.read_until("interrupts: 1.")) << terminal.text();
   EXPECT_NE(terminal.text().find("ready\r\n"), std::string::npos) << terminal.text();
+  EXPECT_EQ(terminal.exit_code(), 0);
+}
+
+// Else a command that is in the foreground would get it twice.
+TEST_F(RunCommand, what_a_terminal_sends_is_not_passed_on) {
+  prepare();
+  Terminal terminal(words({"/usr/bin/setsid", "/bin/sh", "-c",
+                           "n=0; trap 'n=$((n + 1))' INT; trap 'echo \"interrupts: $n.\"; exit 0' "
+                           "USR1; echo up; while :; do sleep 0.02; done"}));
+  ASSERT_TRUE(terminal.read_until("up\r\n")) << terminal.text();
+  terminal.type("\x03");
+  ASSERT_TRUE(terminal.read_until("^C")) << terminal.text();
+  ASSERT_EQ(::kill(terminal.pid(), SIGUSR1), 0);
+  EXPECT_TRUE(terminal.read_until("interrupts: 0.")) << terminal.text();
   EXPECT_EQ(terminal.exit_code(), 0);
 }
 
