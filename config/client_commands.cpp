@@ -4,6 +4,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include "config/settings.hpp"
 #include "config/suggest.hpp"
 #include "config/values.hpp"
 
@@ -11,6 +12,14 @@ namespace kubelane {
 namespace {
 
 constexpr std::chrono::milliseconds shortest_interval{100};
+
+std::string take_storage(const std::string& text, Command& command) {
+  Config config;
+  std::string wrong = find_setting("storage")->set(config, text);
+  if (wrong.empty() && config.storage_path.empty()) wrong = "a key in memory would be lost at once";
+  command.storage_path = config.storage_path;
+  return wrong.empty() ? wrong : "--storage: " + wrong;
+}
 
 }  // namespace
 
@@ -20,6 +29,7 @@ ClientCommands::ClientCommands(CLI::App& app, const std::string& footer) {
   add_shutdown(app);
   add_kubeconfig(app);
   add_install(app);
+  add_keypair(app);
   add_printed(app);
   for (const Entry& entry : entries_) entry.app->footer(footer);
 }
@@ -108,6 +118,19 @@ void ClientCommands::add_install(CLI::App& app) {
   systemd->add_flag("--force", unit_.force, "write over a file that differs");
 }
 
+void ClientCommands::add_keypair(CLI::App& app) {
+  CLI::App* const keypair = app.add_subcommand("keypair", "keys of join method bound_keypair");
+  keypair->require_subcommand(1);
+  CLI::App* const create =
+      add(*keypair, "create",
+          "make the bot's joining key, where there is none, and print its public half",
+          Command::Kind::keypair);
+  create->add_option("--storage", storage_, "the bot's storage directory")
+      ->type_name("DIR")
+      ->required();
+  create->add_flag("--fips", fips_, "a P-256 key, for clusters of suite fips-v1");
+}
+
 void ClientCommands::add_printed(CLI::App& app) {
   add(app, "version", "print version, build and libraries", Command::Kind::version);
   add(app, "completion", "print a script that completes kubelane's command line in a shell",
@@ -130,6 +153,8 @@ std::string ClientCommands::take(Command& command) const {
   command.client = options_;
   command.unit = unit_;
   command.shell = shell_;
+  command.fips = fips_;
+  if (command.kind == Command::Kind::keypair) return take_storage(storage_, command);
   if (command.kind == Command::Kind::completion && shell_ != "bash" && shell_ != "zsh" &&
       shell_ != "fish")
     return "completion: " + not_one_of(shell_, {"bash", "zsh", "fish"});

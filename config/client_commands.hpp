@@ -31,6 +31,7 @@ class ClientCommands {
   void add_shutdown(CLI::App& app);
   void add_kubeconfig(CLI::App& app);
   void add_install(CLI::App& app);
+  void add_keypair(CLI::App& app);
   void add_printed(CLI::App& app);
   CLI::App* add(CLI::App& parent, const std::string& name, const std::string& help,
                 Command::Kind kind);
@@ -49,6 +50,8 @@ class ClientCommands {
   std::string timeout_;
   std::string interval_;
   std::string shell_;
+  std::string storage_;
+  bool fips_ = false;
 };
 
 }  // namespace kubelane

@@ -51,6 +51,15 @@ constexpr SettingFlag setting_flags[] = {
      false},
     {"--join-method", "onboarding.join_method", "KUBELANE_JOIN_METHOD",
      "how the bot joins: kubernetes, token, github, gitlab, … (token)", false},
+    {"--registration-secret", "onboarding.bound_keypair.registration_secret",
+     "TBOT_REGISTRATION_SECRET",
+     "bound_keypair: what lets the first join bind a key; the file or the variable hides it better",
+     false},
+    {"--registration-secret-path", "onboarding.bound_keypair.registration_secret_path",
+     "KUBELANE_REGISTRATION_SECRET_PATH", "the same, in a file", false},
+    {"--static-key-path", "onboarding.bound_keypair.static_private_key_path",
+     "KUBELANE_STATIC_KEY_PATH",
+     "bound_keypair: a private key of your own (PEM), registered in the token", false},
     {"--join-uri", "join_uri", "KUBELANE_JOIN_URI",
      "address, method and token in one: tbot+proxy+<method>://<token>@<host>:<port>", false},
     {"-a,--auth-server", "auth_server", "TELEPORT_AUTH_SERVER",
@@ -89,8 +98,7 @@ constexpr SettingFlag setting_flags[] = {
 };
 
 // tbot's flags that are understood and have no effect yet.
-constexpr const char* idle_flags[] = {"--pid-file", "--registration-secret",
-                                      "--registration-secret-path", "--static-key-path"};
+constexpr const char* idle_flags[] = {"--pid-file"};
 constexpr const char* idle_switches[] = {"--fips", "--scoped", "--disable-exec-plugin"};
 
 // The long name; of several the first.
@@ -276,6 +284,8 @@ void add_environment(const Environment& environment, Command& command) {
     std::replace(all.begin(), all.end(), ';', ',');
     command.overrides.push_back({"onboarding.ca_pins", all, "KUBELANE_CA_PIN"});
   }
+  // A key itself: no flag, because other users read command lines.
+  add("onboarding.bound_keypair.static_key", "TBOT_BOUND_KEYPAIR_STATIC_KEY");
 }
 
 void add_flags(const CLI::App& given, Values& values, Command& command) {

@@ -44,6 +44,7 @@ struct Command {
     shutdown,
     kubeconfig,
     install_systemd,
+    keypair,
     version,
     man,
     completion,
@@ -60,7 +61,9 @@ struct Command {
   ClientOptions client;
   RunOptions run;
   UnitOptions unit;
-  std::string shell;  // completion: bash, zsh or fish
+  std::string shell;         // completion: bash, zsh or fish
+  std::string storage_path;  // keypair: where a bot's joining key is to be
+  bool fips = false;         // keypair: P-256 instead of Ed25519
 };
 
 // The environment variable of a flag: "--log-level" is KUBELANE_LOG_LEVEL. Each flag of `start` has

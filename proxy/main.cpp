@@ -9,6 +9,7 @@
 #include "proxy/app.hpp"
 #include "proxy/cli/commands.hpp"
 #include "proxy/cli/run_command.hpp"
+#include "proxy/keypair_command.hpp"
 #include "proxy/observe/log.hpp"
 #include "tls/free_lists.hpp"
 
@@ -102,6 +103,8 @@ int run(int argc, char** argv) {
       return cli::print_kubeconfig(command);
     case Kind::install_systemd:
       return cli::install_systemd(command);
+    case Kind::keypair:
+      return kubelane::create_keypair(command);
     case Kind::version:
       return cli::print_version();
     case Kind::man:

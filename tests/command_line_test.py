@@ -18,7 +18,8 @@ KUBELANE = sys.argv[1] if len(sys.argv) > 1 else ""
 
 COMMANDS = [[], ["start"], ["start", "kubernetes"], ["start", "kubernetes/v2"], ["run"],
             ["run", "kubernetes"], ["run", "kubernetes/v2"], ["check"], ["wait"], ["status"],
-            ["shutdown"], ["kubeconfig"], ["install"], ["install", "systemd"], ["version"],
+            ["shutdown"], ["kubeconfig"], ["install"], ["install", "systemd"], ["keypair"], ["keypair", "create"],
+            ["version"],
             ["completion"], ["man"]]
 
 # Options of other programs in the README: tctl, curl, kubectl, and ./dev.
@@ -119,7 +120,8 @@ class Texts(unittest.TestCase):
     def test_every_variable_of_start_is_read(self):
         """A value that cannot be is told under the variable's name, or comes into force."""
         free = {"--config", "--token", "--join-uri", "--help", "--certificate-ttl", "--storage",
-                "--proxy-ca"}
+                "--proxy-ca", "--registration-secret", "--registration-secret-path",
+                "--static-key-path"}
         for option in options_of_help(["start"]):
             if option in free:
                 continue

@@ -36,8 +36,13 @@ RunPlan run_plan(const RunOptions& options, const Config& config) {
   for (const Service& service : config.services)
     plan.kubeconfig +=
         (plan.kubeconfig.empty() ? "" : ":") + service.destination.path + "/kubeconfig.yaml";
-  plan.secrets = {"TELEPORT_BOT_TOKEN", "KUBELANE_TOKEN", "KUBELANE_JOIN_URI",
-                  "TBOT_REGISTRATION_SECRET", config.onboarding.gitlab_token_variable};
+  plan.secrets = {"TELEPORT_BOT_TOKEN",
+                  "KUBELANE_TOKEN",
+                  "KUBELANE_JOIN_URI",
+                  "TBOT_REGISTRATION_SECRET",
+                  "KUBELANE_REGISTRATION_SECRET",
+                  "TBOT_BOUND_KEYPAIR_STATIC_KEY",
+                  config.onboarding.gitlab_token_variable};
   return plan;
 }
 
