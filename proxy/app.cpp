@@ -19,6 +19,7 @@
 #include "proxy/teleport/credential_directory.hpp"
 #include "tls/context.hpp"
 #include "tls/free_lists.hpp"
+#include "tls/key.hpp"
 
 // The linker's names for the bounds of the program's code.
 extern "C" const char __executable_start;  // NOLINT(bugprone-reserved-identifier)
@@ -40,11 +41,9 @@ constexpr std::size_t most_told = 50;      // clusters in the log at the start
 constexpr std::size_t most_absent = 1000;  // clusters that are remembered as gone
 constexpr seconds last_moments{1};         // after the drain deadline, for proper endings
 
-// Secrets must not reach a core file; many clients need many descriptors; one heap is enough for
-// threads that hardly allocate.
+// Many clients need many descriptors; one heap is enough for threads that hardly allocate.
 void prepare_process() {
   ::mallopt(M_ARENA_MAX, 1);
-  ::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
   ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
   rlimit limit{};
   if (::getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
@@ -189,6 +188,7 @@ Outcome<void> App::renew_contexts() {
     if (!context) return context.error();
     endpoint.context = std::move(*context);
   }
+  tls::wipe(leaf->key);
   return {};
 }
 

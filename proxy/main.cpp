@@ -12,6 +12,7 @@
 #include "proxy/keypair_command.hpp"
 #include "proxy/observe/log.hpp"
 #include "tls/free_lists.hpp"
+#include "tls/secret_memory.hpp"
 
 namespace {
 
@@ -122,6 +123,7 @@ int run(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   kubelane::tls::install_openssl_memory();
+  kubelane::tls::guard_secrets();
   try {
     return run(argc, argv);
   } catch (const std::exception& failure) {

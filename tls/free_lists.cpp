@@ -47,6 +47,7 @@ struct Lists {
   void release() noexcept;
 };
 
+thread_local int wiping = 0;      // WipeFreed objects that live
 thread_local bool ended = false;  // trivially destructible: may be asked after Lists is gone
 thread_local Lists lists;
 
@@ -128,6 +129,8 @@ void pooled_free(void* block) noexcept {
   if (block == nullptr) return;
   Header* const header = header_of(block);
   const std::uint32_t size_class = header->size_class;
+  if (wiping != 0)
+    OPENSSL_cleanse(block, size_class == no_class ? header->bytes : class_bytes(size_class));
   if (recycles && size_class != no_class && !ended &&
       (lists.counts[size_class] + 1) * class_bytes(size_class) <= kept_bytes) {
     auto* freed = static_cast<FreeBlock*>(block);
@@ -138,6 +141,9 @@ void pooled_free(void* block) noexcept {
   }
   std::free(header);
 }
+
+WipeFreed::WipeFreed() noexcept { ++wiping; }
+WipeFreed::~WipeFreed() { --wiping; }
 
 void release_pooled() noexcept {
   if (!ended) lists.release();

@@ -14,6 +14,16 @@ void* pooled_allocate(std::size_t bytes) noexcept;
 void* pooled_reallocate(void* block, std::size_t bytes) noexcept;
 void pooled_free(void* block) noexcept;
 
+// While one lives, what this thread frees is wiped: OpenSSL's readers and writers of keys leave
+// copies behind in blocks that they free as they are.
+class WipeFreed {
+ public:
+  WipeFreed() noexcept;
+  ~WipeFreed();
+  WipeFreed(const WipeFreed&) = delete;
+  WipeFreed& operator=(const WipeFreed&) = delete;
+};
+
 // Gives this thread's free blocks back to the heap.
 void release_pooled() noexcept;
 

@@ -31,8 +31,14 @@ std::string der(const X509* certificate) {
 
 struct Pair {
   CertificatePtr certificate;
-  KeyPtr key;
+  std::shared_ptr<EVP_PKEY> key;
 };
+
+Outcome<void> check(const Pair& pair, const std::string& what) {
+  if (X509_check_private_key(pair.certificate.get(), pair.key.get()) == 1) return {};
+  drain_errors();
+  return unusable(what + ": the private key does not belong to the certificate");
+}
 
 // The first key and the first certificate of these blocks, when they belong together.
 Outcome<Pair> match(const PemBlocks& key_blocks, const PemBlocks& certificate_blocks,
@@ -48,15 +54,21 @@ Outcome<Pair> match(const PemBlocks& key_blocks, const PemBlocks& certificate_bl
   Outcome<KeyPtr> key = parse_key(key_blocks.keys.front());
   if (!key) return unusable(what + ": the private key " + key.error().message);
   pair.key = std::move(*key);
-  if (X509_check_private_key(pair.certificate.get(), pair.key.get()) != 1) {
-    drain_errors();
-    return unusable(what + ": the private key does not belong to the certificate");
-  }
+  if (Outcome<void> belongs = check(pair, what); !belongs) return belongs.error();
+  return pair;
+}
+
+// A certificate that was made for a key of our own.
+Outcome<Pair> pair_with(const std::shared_ptr<EVP_PKEY>& key, std::string_view certificate) {
+  Pair pair{parse_certificate(certificate), key};
+  if (!pair.certificate) return unusable("the certificate cannot be read");
+  if (Outcome<void> belongs = check(pair, "the certificate"); !belongs) return belongs.error();
   return pair;
 }
 
 // `identity` when it is usable; else `tlscert` and `key`.
 Outcome<Pair> find_pair(const IdentityFiles& files, const PemBlocks& identity_blocks) {
+  if (files.own_key) return pair_with(files.own_key, files.certificate);
   Outcome<Pair> whole = unusable("no `identity` file");
   if (!files.identity.empty()) whole = match(identity_blocks, identity_blocks, "`identity`");
   if (whole || (files.certificate.empty() && files.key.empty())) return whole;

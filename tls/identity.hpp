@@ -22,6 +22,8 @@ struct IdentityFiles {
   std::string key;          // `key`
   std::string host_ca;      // `teleport-host-ca.crt`
   std::string kubeconfig;   // `kubeconfig.yaml`; not used here
+  // Made here and never written: belongs to `certificate`, in place of every key in the files.
+  std::shared_ptr<EVP_PKEY> own_key = nullptr;
 };
 
 // Immutable after make_identity(). Shared across threads; the SSL_CTX is only read.

@@ -1,6 +1,8 @@
 #include "proxy/relay/exchange.hpp"
 
 #include <algorithm>
+#include <optional>
+#include <utility>
 
 #include "proxy/http/status.hpp"
 #include "proxy/observe/log.hpp"
@@ -82,6 +84,12 @@ runtime::Task<After> Exchange::run() {
     }
     if (relayed) co_return co_await finish();
     const Error error = relayed.error();
+    // A watch that stands between two events ends properly, so that its client resumes.
+    if (!local_failed_ && error.side == Side::upstream && end_watch()) {
+      close_local_ = true;
+      upstream_keeps_alive_ = false;
+      co_return co_await finish();
+    }
     if (local_failed_) {  // nobody is left to answer
       discard_upstream(true);
       tell_end(0, *leased, "client went away");
@@ -121,7 +129,8 @@ runtime::Task<Result<bool>> Exchange::lease(bool fresh) {
     h2.reused_http1();
     co_return true;
   }
-  for (int attempt = 0;; ++attempt) {
+  bool other_identity = false;
+  for (unsigned attempt = 0;; ++attempt) {
     const link::UpstreamSnapshotPtr snapshot = pool_.snapshot();
     if (!snapshot->identity || snapshot->addresses.empty())
       co_return Error{Code::no_identity, Side::self, Retry::no, 0, "lease"};
@@ -146,12 +155,32 @@ runtime::Task<Result<bool>> Exchange::lease(bool fresh) {
     const Error error = connected.error();
     if (error.code == Code::tls_peer || error.code == Code::tls_untrusted)
       worker_.reports_.certificate_refused(route_.upstream);
-    else
+    else if (attempt == 0)
       worker_.reports_.connect_failed(route_.upstream);
     // Nothing was sent: once more when the credentials have changed meanwhile.
-    if (attempt > 0 || pool_.snapshot()->identity == snapshot->identity) co_return error;
-    pool_.again(observe::Again::new_credentials);
+    const bool changed = pool_.snapshot()->identity != snapshot->identity;
+    if (changed && !std::exchange(other_identity, true)) {
+      pool_.again(observe::Again::new_credentials);
+      continue;
+    }
+    const std::optional<Clock::time_point> again = pool_.dial_again(error);
+    if (!again) co_return error;
+    Result<> rested = co_await rest(*again);
+    if (!rested) co_return rested.error();
   }
+}
+
+// While the Proxy is away; the client may go meanwhile.
+runtime::Task<Result<>> Exchange::rest(Clock::time_point until) {
+  bool in_time = true;
+  while (in_time && worker_.loop_.now() < until) {
+    if (worker_.phase_ == Worker::Phase::ending)
+      co_return Error{Code::draining, Side::self, Retry::no, 0, "drain"};
+    if (local_.connection_.stream().socket().broken)
+      co_return Error{Code::reset, Side::local, Retry::no, 0, "client"};
+    in_time = co_await local_.readiness_.wait(until);
+  }
+  co_return Result<>();
 }
 
 // Composes the request head for the upstream in the worker's scratch.

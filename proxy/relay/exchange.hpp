@@ -27,6 +27,7 @@ class Exchange {
   enum class Turn : std::uint8_t { blocked, done, failed, again };
 
   runtime::Task<Result<bool>> lease(bool fresh);  // value: the connection was used before
+  runtime::Task<Result<>> rest(runtime::Clock::time_point until);
   runtime::Task<Result<>> send_request();
   runtime::Task<Result<>> relay();  // until the response is complete
   runtime::Task<After> finish();

@@ -1,6 +1,7 @@
 #include "proxy/relay/h2_upstream.hpp"
 
 #include <algorithm>
+#include <optional>
 
 #include "proxy/observe/log.hpp"
 #include "proxy/relay/h2_exchange.hpp"
@@ -157,15 +158,27 @@ runtime::Detached H2Upstream::dial() {
   }
   const bool pinned = worker_.config_.proxy_protocol == ProxyProtocol::http2;
   runtime::Readiness readiness(worker_.loop_);
-  auto connecting =
-      link::connect(readiness, worker_.batch_, snapshot, pool_.sessions(), worker_.config_.timeouts,
-                    pool_.first_address(), pinned ? tls::Alpn::http2 : tls::Alpn::any);
   dial_frame_ = co_await runtime::OwnFrame{};
-  Result<link::UpstreamConnectionPtr> connected = co_await std::move(connecting);
-  dial_frame_ = nullptr;
-  pool_.dialled(connected);
-  if (!connected) pool_.closed();
-  dialled(std::move(connected), epoch);
+  for (unsigned attempt = 0;; ++attempt) {
+    auto connecting = link::connect(readiness, worker_.batch_, snapshot, pool_.sessions(),
+                                    worker_.config_.timeouts, pool_.first_address(),
+                                    pinned ? tls::Alpn::http2 : tls::Alpn::any);
+    Result<link::UpstreamConnectionPtr> connected = co_await std::move(connecting);
+    pool_.dialled(connected);
+    // Streams that wait have lost nothing yet.
+    std::optional<Clock::time_point> again;
+    if (!connected && !waiting_.empty() && epoch == pool_.epoch())
+      again = pool_.dial_again(connected.error());
+    if (!again) {
+      dial_frame_ = nullptr;
+      if (!connected) pool_.closed();
+      dialled(std::move(connected), epoch);
+      co_return;
+    }
+    pool_.address_failed();
+    if (attempt == 0) worker_.reports_.connect_failed(index_);
+    while (worker_.loop_.now() < *again) co_await readiness.wait(*again);
+  }
 }
 
 void H2Upstream::dialled(Result<link::UpstreamConnectionPtr> connected, std::uint64_t epoch) {

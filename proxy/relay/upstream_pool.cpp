@@ -5,6 +5,8 @@
 namespace kubelane::relay {
 namespace {
 
+constexpr std::chrono::milliseconds redial_pause{100};
+
 bool same_way(const link::UpstreamSnapshot& left, const link::UpstreamSnapshot& right) {
   return left.identity == right.identity && left.target.host == right.target.host &&
          left.target.port == right.target.port &&
@@ -37,6 +39,7 @@ void UpstreamPool::adopt(link::UpstreamSnapshotPtr snapshot) {
     sessions_->clear();
     sessions_ = std::make_shared<tls::SessionCache>();
     first_address_ = 0;
+    down_since_ = {};
   }
 }
 
@@ -96,6 +99,16 @@ void UpstreamPool::give_back(link::UpstreamConnectionPtr connection) {
   if (!timer_.armed()) loop_.deadlines().arm(timer_, loop_.now() + config_.timeouts.upstream_idle);
 }
 
+std::optional<runtime::Clock::time_point> UpstreamPool::dial_again(const Error& failure) noexcept {
+  const runtime::Clock::time_point now = loop_.now();
+  if (down_since_ == runtime::Clock::time_point{}) down_since_ = now;
+  const bool away =
+      failure.code == Code::refused || failure.code == Code::eof || failure.code == Code::reset;
+  const runtime::Clock::time_point next = now + redial_pause;
+  if (!away || next > down_since_ + config_.timeouts.connect) return std::nullopt;
+  return next;
+}
+
 bool UpstreamPool::reserve() noexcept {
   if (connections_ >= config_.limits.max_upstream_connections) return false;
   ++connections_;
@@ -103,10 +116,12 @@ bool UpstreamPool::reserve() noexcept {
 }
 
 void UpstreamPool::dialled(const Result<link::UpstreamConnectionPtr>& outcome) noexcept {
-  if (outcome)
+  if (outcome) {
+    down_since_ = {};
     ++meter_.handshakes[(*outcome)->stream().resumed() ? 1 : 0];
-  else
+  } else {
     ++meter_.dial_failures[static_cast<std::size_t>(outcome.error().code)];
+  }
 }
 
 void UpstreamPool::sweep() {

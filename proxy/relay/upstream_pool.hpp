@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -41,8 +42,13 @@ class UpstreamPool {
   // A reserved or taken connection is gone for good.
   void closed() noexcept { --connections_; }
 
-  // Counts how an attempt to connect ended.
+  // Counts how a dial ended.
   void dialled(const Result<link::UpstreamConnectionPtr>& outcome) noexcept;
+  // After a failure: when to dial once more, for nothing of a request was sent. A Proxy that
+  // restarts refuses connections for a moment: from the first failure on, requests wait for it as
+  // long as `timeouts.connect`; when it is away for longer they are answered at once, until a dial
+  // comes through. Nothing: the failure stands.
+  std::optional<runtime::Clock::time_point> dial_again(const Error& failure) noexcept;
   // A request is sent once more.
   void again(observe::Again why) noexcept { ++meter_.again[static_cast<std::size_t>(why)]; }
 
@@ -70,6 +76,7 @@ class UpstreamPool {
   std::uint64_t epoch_ = 0;
   std::size_t connections_ = 0;  // busy, idle and being dialled
   std::size_t first_address_ = 0;
+  runtime::Clock::time_point down_since_{};  // no dial has come through since; epoch: all is well
   observe::UpstreamMeter meter_;
 
   // Wakes when an idle connection has news (usually: the Proxy closed it) or is too old.

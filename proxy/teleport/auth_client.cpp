@@ -87,6 +87,7 @@ asio::awaitable<AuthResult<std::unique_ptr<AuthClient>>> AuthClient::connect(
   target.context = std::shared_ptr<SSL_CTX>(std::move(*context));
   target.what = address.through_proxy ? "Teleport's Auth Service behind the Proxy"
                                       : "Teleport's Auth Service";
+  target.upgrade = address.upgrade;
   Outcome<GrpcChannel::Ptr> channel = co_await GrpcChannel::connect(target, dial_limit);
   if (!channel) co_return to_auth_error(channel.error());
   co_return std::make_unique<AuthClient>(std::move(*channel));

@@ -19,6 +19,8 @@ namespace kubelane::teleport {
 struct AuthAddress {
   HostPort address;
   bool through_proxy = true;
+  std::shared_ptr<ConnectionUpgrade> upgrade =
+      nullptr;  // where a Proxy may stand behind a balancer
 };
 
 // What Auth says about itself.

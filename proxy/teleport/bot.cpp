@@ -68,6 +68,11 @@ Bot::Bot(asio::io_context& io, const Config& config, std::unique_ptr<BotStorage>
     output.selectors = output.service->clusters;
     outputs_.push_back(std::move(output));
   }
+  if (!config.auth_server.empty()) return;
+  const HttpsOrigin web = web_origin();
+  const std::string said = environment("TELEPORT_TLS_ROUTING_CONN_UPGRADE").value_or("");
+  upgrade_ =
+      std::make_shared<ConnectionUpgrade>(web, upgrade_mode(said, to_string(web.address, 0)));
 }
 
 Bot::~Bot() = default;
@@ -365,6 +370,7 @@ AuthAddress Bot::auth_address() const {
   address.through_proxy = config_.auth_server.empty();
   parse_host_port(address.through_proxy ? config_.proxy_server : config_.auth_server,
                   address.through_proxy ? 443 : 3025, address.address);
+  address.upgrade = upgrade_;
   return address;
 }
 

@@ -136,6 +136,9 @@ class Bot {
   std::minstd_rand random_{std::random_device{}()};
   const Clock::time_point started_ = Clock::now();
 
+  // Null without a Proxy.
+  std::shared_ptr<ConnectionUpgrade> upgrade_;
+
   std::optional<FindReply> cluster_;
   bool proxy_told_ = false;
   BotIdentityPtr identity_;

@@ -89,7 +89,7 @@ asio::awaitable<AuthResult<void>> Bot::renew_output(Output& output) {
 AuthResult<void> Bot::publish(Output& output, const std::string& cluster, const BotIdentity& made) {
   tls::IdentityFiles files;
   files.certificate = made.issued.certificate;
-  files.key = tls::key_pem(made.key.get());
+  files.own_key = made.key;
   files.host_ca = host_cas_;
   Outcome<tls::IdentityPtr> identity = tls::make_identity(std::move(files));
   if (!identity)

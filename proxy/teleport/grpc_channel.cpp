@@ -13,6 +13,7 @@
 #include <boost/asio/write.hpp>
 
 #include "proxy/link/h2_link.hpp"
+#include "proxy/teleport/carrier.hpp"
 #include "tls/context.hpp"
 
 namespace kubelane::teleport {
@@ -35,10 +36,34 @@ http::H2Limits limits() {
   return limits;
 }
 
-bool is_alert(const error_code& error) {
-  if (error.category() != asio::error::get_ssl_category()) return false;
+constexpr int no_application_protocol = 120;  // TLS alert, RFC 7301 section 3.2
+
+// The alert's number, or -1.
+int alert_of(const error_code& error) {
+  if (error.category() != asio::error::get_ssl_category()) return -1;
   const int reason = ERR_GET_REASON(static_cast<unsigned long>(error.value()));
-  return reason >= SSL_AD_REASON_OFFSET && reason < SSL_AD_REASON_OFFSET + 256;
+  const bool alert = reason >= SSL_AD_REASON_OFFSET && reason < SSL_AD_REASON_OFFSET + 256;
+  return alert ? reason - SSL_AD_REASON_OFFSET : -1;
+}
+bool is_alert(const error_code& error) { return alert_of(error) >= 0; }
+
+// Without an error: the peer chose none of what was offered.
+Failure handshake_failure(const std::string& where, const error_code& error, long verify) {
+  if (!error || alert_of(error) == no_application_protocol)
+    return {Code::tls_handshake,
+            where +
+                " does not offer Teleport's route to it (TLS routing), and the connection upgrade "
+                "for Proxies behind a load balancer that terminates TLS does not help"};
+  if (verify != X509_V_OK)
+    return {Code::tls_untrusted,
+            where + " has a certificate that the cluster's host CA does not vouch for (" +
+                X509_verify_cert_error_string(verify) + ")"};
+  if (is_alert(error))
+    return {Code::tls_peer, where + " refused the TLS handshake (" + error.message() + ")"};
+  return {Code::tls_handshake,
+          "no TLS with " + where + ": " + error.message() +
+              "; is Teleport's Auth Service up, and no load balancer that terminates TLS in "
+              "between?"};
 }
 
 GrpcStatus lost_status(const std::string& why) {
@@ -53,14 +78,21 @@ GrpcStatus lost_status(const std::string& why) {
 
 // ---------------------------------------------------------------- the connection
 
+struct GrpcChannel::Transport {
+  Transport(const asio::any_io_executor& executor, SSL_CTX* shared)
+      : context([&] {
+          SSL_CTX_up_ref(shared);
+          return asio::ssl::context(shared);
+        }()),
+        stream(executor, context) {}
+  asio::ssl::context context;
+  asio::ssl::stream<Carrier> stream;
+};
+
 GrpcChannel::GrpcChannel(Private, const asio::any_io_executor& executor, const GrpcTarget& target)
     : executor_(executor),
       what_(target.what),
-      context_([&] {
-        SSL_CTX_up_ref(target.context.get());
-        return asio::ssl::context(target.context.get());
-      }()),
-      socket_(executor, context_),
+      transport_(std::make_unique<Transport>(executor, target.context.get())),
       ping_timer_(executor),
       session_(http::H2Session::Role::client, limits(), *this, link::h2_memory),
       out_(in_.size() + http::H2Session::most_fill_overrun_bytes) {}
@@ -69,11 +101,31 @@ GrpcChannel::~GrpcChannel() = default;
 
 asio::awaitable<Outcome<GrpcChannel::Ptr>> GrpcChannel::connect(const GrpcTarget& target,
                                                                 milliseconds limit) {
+  Way way;
+  way.by_upgrade = target.upgrade && target.upgrade->needed();
+  Outcome<Ptr> first = co_await attempt(target, limit, way);
+  if (first || !target.upgrade) co_return first;
+  if (way.by_upgrade) {
+    if (!way.upgraded) target.upgrade->learn(false);  // next time by ALPN again
+    co_return first;
+  }
+  if (!way.cut || !target.upgrade->may_help()) co_return first;
+  way = {};
+  way.by_upgrade = true;
+  Outcome<Ptr> second = co_await attempt(target, limit, way);
+  // Where nobody takes upgrades the first failure is the true one.
+  if (!second && !way.upgraded) co_return first;
+  target.upgrade->learn(true);
+  co_return second;
+}
+
+asio::awaitable<Outcome<GrpcChannel::Ptr>> GrpcChannel::attempt(const GrpcTarget& target,
+                                                                milliseconds limit, Way& way) {
   using namespace asio::experimental::awaitable_operators;
   const auto executor = co_await asio::this_coro::executor;
   const Ptr channel = std::make_shared<GrpcChannel>(Private{}, executor, target);
   asio::steady_timer timer(executor, limit);
-  auto finished = co_await (channel->dial(target) || timer.async_wait(as_result));
+  auto finished = co_await (channel->dial(target, way) || timer.async_wait(as_result));
   if (finished.index() != 0)
     co_return Failure{Code::timeout, target.what + " at " + to_string(target.address, 0) +
                                          " did not answer in time; check that it is up and that "
@@ -85,8 +137,10 @@ asio::awaitable<Outcome<GrpcChannel::Ptr>> GrpcChannel::connect(const GrpcTarget
   co_return channel;
 }
 
-asio::awaitable<Outcome<void>> GrpcChannel::dial(const GrpcTarget& target) {
+asio::awaitable<Outcome<void>> GrpcChannel::dial(const GrpcTarget& target, Way& way) {
   const std::string where = target.what + " at " + to_string(target.address, 0);
+  asio::ssl::stream<Carrier>& stream = transport_->stream;
+  Carrier& carrier = stream.next_layer();
   tcp::resolver resolver(executor_);
   auto [resolve_error, endpoints] = co_await resolver.async_resolve(
       target.address.host, std::to_string(target.address.port), as_result);
@@ -94,48 +148,40 @@ asio::awaitable<Outcome<void>> GrpcChannel::dial(const GrpcTarget& target) {
     co_return Failure{Code::dns, "cannot resolve " + target.address.host + ": " +
                                      resolve_error.message() + "; check the name and the DNS"};
   auto [connect_error, endpoint] =
-      co_await asio::async_connect(socket_.next_layer(), endpoints, as_result);
+      co_await asio::async_connect(carrier.tcp(), endpoints, as_result);
   if (connect_error)
     co_return Failure{Code::refused, "cannot connect to " + where + ": " + connect_error.message() +
                                          "; check that it is up and reachable from here"};
   error_code ignored;
-  socket_.next_layer().set_option(tcp::no_delay(true), ignored);
-  socket_.next_layer().set_option(asio::socket_base::keep_alive(true), ignored);
-  if (!tls::set_expected_peer(socket_.native_handle(), target.server_name) ||
-      !tls::offer_names(socket_.native_handle(), target.protocols))
+  carrier.tcp().set_option(tcp::no_delay(true), ignored);
+  carrier.tcp().set_option(asio::socket_base::keep_alive(true), ignored);
+  if (way.by_upgrade) {
+    const HttpsOrigin& web = target.upgrade->web();
+    if (Outcome<void> taken = co_await carrier.upgrade(web); !taken) co_return taken.error();
+    way.upgraded = true;
+  }
+  if (!tls::set_expected_peer(stream.native_handle(), target.server_name) ||
+      !tls::offer_names(stream.native_handle(), target.protocols))
     co_return Failure{Code::config, where + " cannot be called by the name " + target.server_name};
   auto [handshake_error] =
-      co_await socket_.async_handshake(asio::ssl::stream_base::client, as_result);
-  if (handshake_error) {
-    const long verify = SSL_get_verify_result(socket_.native_handle());
-    if (verify != X509_V_OK)
-      co_return Failure{Code::tls_untrusted,
-                        where +
-                            " has a certificate that the cluster's host CA does not vouch for (" +
-                            X509_verify_cert_error_string(verify) + ")"};
-    if (is_alert(handshake_error))
-      co_return Failure{Code::tls_peer,
-                        where + " refused the TLS handshake (" + handshake_error.message() + ")"};
-    co_return Failure{Code::tls_handshake, "no TLS with " + where + ": " +
-                                               handshake_error.message() +
-                                               "; is Teleport's Auth Service up, and no load "
-                                               "balancer that terminates TLS in between?"};
-  }
+      co_await stream.async_handshake(asio::ssl::stream_base::client, as_result);
+  const long verify = SSL_get_verify_result(stream.native_handle());
   const unsigned char* chosen = nullptr;
   unsigned int length = 0;
-  SSL_get0_alpn_selected(socket_.native_handle(), &chosen, &length);
-  if (std::string_view(reinterpret_cast<const char*>(chosen), length) != "h2")
-    co_return Failure{Code::tls_handshake,
-                      where +
-                          " does not offer Teleport's route to it (TLS routing); is there a "
-                          "load balancer that terminates TLS in between?"};
-  co_return boost::system::in_place_value;
+  SSL_get0_alpn_selected(stream.native_handle(), &chosen, &length);
+  const bool by_name = std::string_view(reinterpret_cast<const char*>(chosen), length) == "h2";
+  way.cut = handshake_error
+                ? verify != X509_V_OK || alert_of(handshake_error) == no_application_protocol
+                : !by_name;
+  if (!handshake_error && by_name) co_return boost::system::in_place_value;
+  co_return handshake_failure(where, handshake_error, verify);
 }
 
 // Runs until the connection ends.
 asio::awaitable<void> GrpcChannel::read(Ptr self) {
   for (;;) {
-    auto [error, got] = co_await self->socket_.async_read_some(asio::buffer(self->in_), as_result);
+    auto [error, got] =
+        co_await self->transport_->stream.async_read_some(asio::buffer(self->in_), as_result);
     if (error) {
       self->lose(self->what_ + " closed the connection" +
                      (is_alert(error) ? " (" + error.message() + ")" : std::string()),
@@ -189,7 +235,7 @@ asio::awaitable<void> GrpcChannel::write(Ptr self) {
     }
     if (filled == 0) break;
     auto [error, written] = co_await asio::async_write(
-        self->socket_, asio::buffer(self->out_.data(), filled), as_result);
+        self->transport_->stream, asio::buffer(self->out_.data(), filled), as_result);
     if (error) break;  // the reader learns why
   }
   self->writing_ = false;
@@ -212,7 +258,7 @@ void GrpcChannel::close() {
   lose("the connection to " + what_ + " was given up", false);
   ping_timer_.cancel();
   error_code ignored;
-  socket_.next_layer().close(ignored);
+  transport_->stream.lowest_layer().close(ignored);
 }
 
 std::shared_ptr<GrpcStream> GrpcChannel::open(const std::string& path) {

@@ -10,12 +10,12 @@
 #include <string>
 #include <vector>
 
+#include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/awaitable.hpp>
-#include <boost/asio/ip/tcp.hpp>
-#include <boost/asio/ssl.hpp>
 #include <boost/asio/steady_timer.hpp>
 
 #include "proxy/http/h2_session.hpp"
+#include "proxy/teleport/connection_upgrade.hpp"
 #include "proxy/teleport/grpc_answer.hpp"
 #include "proxy/teleport/target.hpp"
 #include "tls/openssl.hpp"
@@ -34,6 +34,8 @@ struct GrpcTarget {
   std::vector<std::string> protocols;  // ALPN in this order
   std::shared_ptr<SSL_CTX> context;
   std::string what;  // what messages call the peer
+  // Where ALPN alone may not lead there; null: it does.
+  std::shared_ptr<ConnectionUpgrade> upgrade = nullptr;
 };
 
 class GrpcStream;
@@ -45,7 +47,8 @@ class GrpcChannel : public std::enable_shared_from_this<GrpcChannel>, private ht
   using Ptr = std::shared_ptr<GrpcChannel>;
   static constexpr std::size_t most_message_bytes = 32UL << 20;
 
-  // TCP, TLS and the first SETTINGS, all within `limit`.
+  // TCP, TLS and the first SETTINGS, all within `limit`; that long once more when the connection
+  // upgrade is tried after ALPN.
   static boost::asio::awaitable<Outcome<Ptr>> connect(const GrpcTarget& target,
                                                       std::chrono::milliseconds limit);
   struct Private {};  // only connect() makes channels
@@ -66,9 +69,17 @@ class GrpcChannel : public std::enable_shared_from_this<GrpcChannel>, private ht
 
  private:
   friend class GrpcStream;
-  using Socket = boost::asio::ssl::stream<boost::asio::ip::tcp::socket>;
+  struct Transport;  // TLS over a Carrier
+  // How far an attempt came that failed.
+  struct Way {
+    bool by_upgrade = false;
+    bool upgraded = false;  // the upgrade was taken
+    bool cut = false;       // whoever answered is not the one that ALPN should lead to
+  };
 
-  boost::asio::awaitable<Outcome<void>> dial(const GrpcTarget& target);
+  static boost::asio::awaitable<Outcome<Ptr>> attempt(const GrpcTarget& target,
+                                                      std::chrono::milliseconds limit, Way& way);
+  boost::asio::awaitable<Outcome<void>> dial(const GrpcTarget& target, Way& way);
   static boost::asio::awaitable<void> read(Ptr self);
   static boost::asio::awaitable<void> write(Ptr self);
   static boost::asio::awaitable<void> keep_alive(Ptr self);
@@ -84,8 +95,7 @@ class GrpcChannel : public std::enable_shared_from_this<GrpcChannel>, private ht
 
   boost::asio::any_io_executor executor_;
   std::string what_;
-  boost::asio::ssl::context context_;
-  Socket socket_;
+  const std::unique_ptr<Transport> transport_;
   boost::asio::steady_timer ping_timer_;
   http::H2Session session_;
   std::vector<GrpcStream*> streams_;

@@ -1,4 +1,6 @@
 // The clusters that a bot serves follow what Teleport lists, while kubelane runs.
+#include <csignal>
+#include <cstdio>
 #include <fstream>
 #include <sstream>
 #include <string>
@@ -85,6 +87,43 @@ TEST_F(BotClusters, two_thousand_are_no_trouble) {
   EXPECT_EQ(get("/bytes/10", "cluster-0").status, 200);
   if (support::Process::sanitized) return;
   EXPECT_LT(kubelane().resident_bytes(), 40UL << 20);
+}
+
+// Teleport 16 cannot route by the path: each cluster has a certificate of its own, of one key.
+TEST_F(BotClusters, five_hundred_have_a_certificate_each_where_teleport_is_old) {
+  constexpr std::size_t count = 500;
+  auth_options.server_version = "16.4.2";
+  lifetimes = "credential_ttl: 1h\nrenewal_interval: 20m\n";
+  for (std::size_t i = 0; i < count; ++i)
+    add_cluster("cluster-" + std::to_string(i), {{"env", "prod"}});
+  selectors = "[{labels: {env: prod}}]";
+  start_teleport();
+  const auto begin = std::chrono::steady_clock::now();
+  start_kubelane(bot_config());
+  ASSERT_NO_FATAL_FAILURE(wait_ready());
+  const auto took = std::chrono::duration_cast<std::chrono::milliseconds>(
+      std::chrono::steady_clock::now() - begin);
+  std::printf("500 certificates: ready after %lld ms, %.1f MiB\n",
+              static_cast<long long>(took.count()),
+              static_cast<double>(kubelane().resident_bytes()) / (1 << 20));
+  const auto certificates = [&] { return auth().calls().count_answered("GenerateUserCerts"); };
+  EXPECT_EQ(certificates(), count + 1);  // and one to list clusters with
+  EXPECT_EQ(get("/bytes/10", "cluster-0").status, 200);
+  const std::string first = proxy().seen().requests.back().client_serial;
+  EXPECT_EQ(get("/bytes/10", "cluster-1").status, 200);
+  EXPECT_NE(proxy().seen().requests.back().client_serial, first);
+
+  // A renewal asks for as many again, and no more.
+  kubelane().signal(SIGHUP);
+  ASSERT_TRUE(
+      eventually([&] { return certificates() == 2 * (count + 1); }, std::chrono::seconds(60)));
+  EXPECT_TRUE(eventually([&] {
+    return get("/bytes/10", "cluster-0").status == 200 &&
+           proxy().seen().requests.back().client_serial != first;
+  }));
+  EXPECT_EQ(certificates(), 2 * (count + 1));
+  if (support::Process::sanitized) return;
+  EXPECT_LT(kubelane().resident_bytes(), 160UL << 20);
 }
 
 }  // namespace

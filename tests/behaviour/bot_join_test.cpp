@@ -75,6 +75,55 @@ TEST_F(BotJoin, a_secret_token_is_good_for_one_join) {
   EXPECT_EQ(auth().calls().joins(), joins + 1);
 }
 
+struct KubernetesKind {
+  lab::KubernetesKind kind;
+  const char* audience;  // empty: the Teleport cluster
+};
+class BotKubernetesKinds : public BotJoin, public testing::WithParamInterface<KubernetesKind> {
+ protected:
+  BotKubernetesKinds() {
+    kubernetes_kind = GetParam().kind;
+    account_audience = GetParam().audience;
+    lifetimes = "credential_ttl: 20s\nrenewal_interval: 1s\nleeway: 0s\n";
+  }
+};
+
+TEST_P(BotKubernetesKinds, a_pod_joins_and_joins_again) {
+  ASSERT_NO_FATAL_FAILURE(start_bot());
+  EXPECT_EQ(get("/bytes/10").status, 200);
+  ASSERT_TRUE(auth().wait_for(
+      [](const lab::AuthCalls& calls) { return calls.count_answered("RegisterUsingToken") >= 2; }));
+  EXPECT_EQ(get("/bytes/10").status, 200);
+}
+
+TEST_P(BotKubernetesKinds, a_token_for_somebody_else_does_not_join) {
+  account_audience = "https://vault.example.com";
+  start_teleport();
+  start_kubelane(bot_config());
+  const auto line = kubelane().wait_for_line("the bot cannot join Teleport");
+  ASSERT_TRUE(line);
+  EXPECT_NE(line->find("audience"), std::string::npos) << *line;
+  EXPECT_NE(line->find("check the join token's rules"), std::string::npos) << *line;
+}
+
+INSTANTIATE_TEST_SUITE_P(Kinds, BotKubernetesKinds,
+                         testing::Values(KubernetesKind{lab::KubernetesKind::static_jwks, ""},
+                                         KubernetesKind{lab::KubernetesKind::oidc, ""},
+                                         // The API server's own, as a pod's default token has it.
+                                         KubernetesKind{lab::KubernetesKind::in_cluster,
+                                                        "https://kubernetes.default.svc"},
+                                         KubernetesKind{lab::KubernetesKind::in_cluster, ""}));
+
+TEST_F(BotJoin, a_teleport_that_knows_no_oidc_says_so) {
+  kubernetes_kind = lab::KubernetesKind::oidc;
+  auth_options.server_version = "17.1.0";
+  start_teleport();
+  start_kubelane(bot_config());
+  const auto line = kubelane().wait_for_line("the bot cannot join Teleport");
+  ASSERT_TRUE(line);
+  EXPECT_NE(line->find("unsupported kubernetes join type"), std::string::npos) << *line;
+}
+
 class BotVersions : public BotJoin,
                     public testing::WithParamInterface<std::tuple<const char*, const char*>> {};
 

@@ -20,6 +20,7 @@ class UpstreamFailure : public support::KubelaneFixture {
 };
 
 TEST_F(UpstreamFailure, a_proxy_that_is_down) {
+  more_yaml = "timeouts: {connect: 500ms}\n";
   ASSERT_NO_FATAL_FAILURE(start());
   EXPECT_EQ(get("/bytes/1").status, 200);
   proxy().stop();
@@ -35,6 +36,43 @@ TEST_F(UpstreamFailure, a_proxy_that_restarts_between_requests_is_not_noticed) {
     EXPECT_EQ(get("/bytes/1").status, 200);
     proxy().restart();
   }
+}
+
+// Nothing of a request was sent while nobody listens: it waits, whatever it asks for.
+TEST_F(UpstreamFailure, a_proxy_that_is_away_for_a_moment_is_waited_for) {
+  ASSERT_NO_FATAL_FAILURE(start());
+  EXPECT_EQ(get("/bytes/1").status, 200);
+  proxy().stop();
+  support::TlsClient reading = connect();
+  support::TlsClient writing = connect();
+  reading.write(request("GET", "/bytes/1"));
+  writing.write(request("POST", "/echo", "Content-Length: 5\r\n", "hello"));
+  // No answer comes while nobody is there.
+  EXPECT_FALSE(reading.readable(std::chrono::milliseconds(300)));
+  proxy().start();
+  EXPECT_EQ(reading.read_response().status, 200);
+  EXPECT_EQ(writing.read_response().body, "hello");
+}
+
+// But not for ever, and not each request anew: who asks in the middle of an outage is told at once.
+TEST_F(UpstreamFailure, a_proxy_that_stays_away_costs_the_wait_once) {
+  more_yaml = "timeouts: {connect: 700ms}\n";
+  ASSERT_NO_FATAL_FAILURE(start());
+  proxy().stop();
+  const auto begin = std::chrono::steady_clock::now();
+  expect(get("/bytes/1"), 503, "cannot connect");
+  EXPECT_GE(std::chrono::steady_clock::now() - begin, std::chrono::milliseconds(400));
+  const std::size_t before = kubelane().error_lines().size();
+  for (int i = 0; i < 20; ++i) expect(get("/bytes/1"), 503, "cannot connect");
+  std::size_t quick = 0;
+  for (std::size_t i = before; i < kubelane().error_lines().size(); ++i) {
+    const std::string line = kubelane().error_lines()[i];
+    const std::size_t at = line.find("\"total_us\":");
+    if (at != line.npos && std::stoul(line.substr(at + 11)) < 200'000) ++quick;
+  }
+  EXPECT_GE(quick, 19u);
+  proxy().start();
+  EXPECT_TRUE(eventually([&] { return get("/bytes/1").status == 200; }));
 }
 
 TEST_F(UpstreamFailure, a_proxy_that_drops_packets) {
@@ -79,6 +117,7 @@ TEST_F(UpstreamFailure, a_client_certificate_that_the_proxy_refuses) {
 }
 
 TEST_F(UpstreamFailure, a_proxy_without_kubernetes) {
+  more_yaml = "timeouts: {connect: 500ms}\n";
   ASSERT_NO_FATAL_FAILURE(start());
   proxy().set_kube_enabled(false);
   proxy().close_all();

@@ -558,6 +558,7 @@ Certificates AuthService::issue(const Grant& grant) const {
   spec.valid_from = authorities_->now() - 60 - machine_now;
   spec.valid_until = grant.expires - machine_now;
   authorities_->with([&](const Pki& pki) {
+    if (grant.tls_key) certified_keys_.push_back(grant.tls_key);
     if (grant.tls_key) made.tls = issue_client_for(pki.user_signer(), grant.tls_key, spec);
     for (const auto& each : pki.trusted_users()) made.tls_authorities.push_back(each.certificate);
     if (!grant.with_host_authorities) return;
@@ -578,6 +579,11 @@ std::string AuthService::ssh_authority_line() const {
 }
 
 // ---------------------------------------------------------------- reading
+
+std::vector<KeyPtr> AuthService::certified_keys() const {
+  const std::scoped_lock lock(mutex_);
+  return certified_keys_;
+}
 
 std::vector<Role> AuthService::roles_of(const ClientIdentity& caller) const {
   const std::scoped_lock lock(mutex_);

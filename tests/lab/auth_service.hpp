@@ -109,6 +109,8 @@ class AuthService {
   void unlock(Lock::Target target, const std::string& name);
   std::vector<Lock> locks() const;
   std::vector<BotInstance> instances() const;
+  // The public keys of all certificates that were ever issued, oldest first.
+  std::vector<KeyPtr> certified_keys() const;
   void forget_instance(const std::string& id);
   void set_generation(const std::string& instance, std::uint64_t generation);
   void rotate(RotationPhase phase);
@@ -182,6 +184,7 @@ class AuthService {
   BotInstances bots_;
   long longest_ttl_ = 0;
   int nonces_to_mix_up_ = 0;
+  mutable std::vector<KeyPtr> certified_keys_;
   std::vector<RotationEvent> events_;
   std::function<void()> on_rotation_;
 };

@@ -21,6 +21,7 @@
 #include "tests/lab/auth.hpp"
 #include "tests/lab/body_reader.hpp"
 #include "tests/lab/client_hello.hpp"
+#include "tests/lab/connection_upgrade.hpp"
 #include "tests/lab/listening_socket.hpp"
 #include "tests/lab/server_context.hpp"
 #include "tests/lab/teleport_rules.hpp"
@@ -786,6 +787,10 @@ void Proxy::serve_web(Connection& connection, TlsStream& stream) {
     const bool ping = path == "/webapi/ping" || path.starts_with("/webapi/ping/");
     const bool find = path == "/webapi/find";
     const PingMode mode = ping_;
+    if (path == "/webapi/connectionupgrade") {
+      serve_connection_upgrade(stream, request, web_port_);
+      break;
+    }
     if (path == "/webapi/host/credentials" && request.method == "POST") {
       if (!serve_join(stream, request, body.bytes)) return;
     } else if ((!ping && !find) || mode == PingMode::not_found) {

@@ -66,6 +66,8 @@ std::optional<std::string> WebSocket::read(const std::atomic<bool>& stop) {
       case kContinuation:
       case kText:
       case kBinary:
+        if (!fragments_ && (!frame->final || frame->opcode == kContinuation))
+          throw ConnectionLost{"WebSocket: a message in several frames"};
         message += frame->payload;
         if (message.size() > kLargestMessage) throw ConnectionLost{"WebSocket: immense message"};
         if (frame->final) return message;

@@ -29,6 +29,8 @@ class WebSocket {
   void write(std::string_view message);
   void close(std::uint16_t code);  // at most one Close is sent
 
+  // A message must be one frame.
+  void forbid_fragments() { fragments_ = false; }
   bool wait_readable(int milliseconds) { return stream_.wait_readable(milliseconds); }
 
  private:
@@ -43,6 +45,7 @@ class WebSocket {
   Stream& stream_;
   std::mutex write_mutex_;  // frames stay whole; closed_
   bool closed_ = false;
+  bool fragments_ = true;
 };
 
 // Bytes in, bytes out: message borders mean nothing.

@@ -25,6 +25,10 @@ class BotFixture : public KubelaneFixture {
   std::string service_type = "kubernetes/v2";
   std::string selectors = "[{name: demo}]";  // of kubernetes/v2
   long role_session = 12 * 3600L;
+  lab::KubernetesKind kubernetes_kind = lab::KubernetesKind::static_jwks;
+  std::string account_audience;  // of the service account's token; empty: the cluster's name
+  std::string web_address;       // empty: the Proxy's own
+  std::string web_ca_pem;        // with it
 
   void start_teleport() {
     if (proxy_options.clusters.empty()) add_cluster("demo");
@@ -45,9 +49,9 @@ class BotFixture : public KubelaneFixture {
     token.method = method;
     token.bot = "ci";
     if (method == "kubernetes")
-      token.kubernetes = {
-          lab::KubernetesKind::static_jwks, issuer_.jwks(), "", {"default:kubelane"}};
+      token.kubernetes = {kubernetes_kind, issuer_.jwks(), issuer_.issuer(), {"default:kubelane"}};
     token.bound_keypair = keypair_rules;
+    auth().service().publish_jwks(issuer_.issuer(), issuer_.jwks());
     auth().service().put_token(token);
   }
   void add_cluster(const std::string& name, std::map<std::string, std::string> labels = {}) {
@@ -61,8 +65,9 @@ class BotFixture : public KubelaneFixture {
     lab::JwtIssuer::Times times;
     times.issued_ago -= skew;
     times.expires_in += skew;
-    std::ofstream(fresh) << issuer_.service_account("default", "kubelane",
-                                                    auth().service().cluster_name(), times);
+    std::ofstream(fresh) << issuer_.service_account(
+        "default", "kubelane",
+        account_audience.empty() ? auth().service().cluster_name() : account_audience, times);
     std::filesystem::rename(fresh, service_account_path());
   }
   std::filesystem::path service_account_path() const {
@@ -70,8 +75,10 @@ class BotFixture : public KubelaneFixture {
   }
 
   std::string bot_config() {
-    std::string yaml = "version: v2\nproxy_server: " + proxy().address() +
-                       "\nproxy_ca: " + (directory() / "web-ca.pem").string() +
+    const std::string web = web_address.empty() ? proxy().address() : web_address;
+    const auto web_ca = directory() / (web_ca_pem.empty() ? "web-ca.pem" : "other-web-ca.pem");
+    if (!web_ca_pem.empty()) std::ofstream(web_ca) << web_ca_pem;
+    std::string yaml = "version: v2\nproxy_server: " + web + "\nproxy_ca: " + web_ca.string() +
                        "\nlisten: " + listen + "\nonboarding:\n  join_method: " + method +
                        "\n  token: \"" + join_token + "\"\n";
     if (method == "kubernetes")

@@ -28,7 +28,11 @@ std::string get_body(std::size_t number) {
   return lab::pattern_bytes(kSizes[number % kSizes.size()]);
 }
 std::string post_body(std::size_t number) { return "created by request " + std::to_string(number); }
-bool is_post(std::size_t number) { return number % kPostEvery == kPostEvery - 1; }
+
+// No restart excuses it.
+struct WrongEvent : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
 
 }  // namespace
 
@@ -43,13 +47,15 @@ class SteadyLoad::EventCheck {
     for (std::size_t end = open_.find('\n'); end != open_.npos; end = open_.find('\n')) {
       const std::string line = open_.substr(0, end + 1);
       if (line != lab::event_line(next_))
-        throw std::runtime_error("event " + std::to_string(next_) + " expected: " + line);
+        throw WrongEvent("event " + std::to_string(next_) + " expected: " + line);
       open_.erase(0, end + 1);
       ++next_;
       ++events;
     }
     return events;
   }
+  // What had come of an event before the connection was lost.
+  void forget_open() { open_.clear(); }
   // At the end of a response. Throws when it is in the middle of an event.
   void end() const {
     if (!open_.empty()) throw std::runtime_error("ended within an event: " + open_);
@@ -129,8 +135,8 @@ void SteadyLoad::start(std::size_t threads, const std::function<void(std::size_t
 
 LoadFigures SteadyLoad::figures(Protocol of) const {
   const Counters& from = counters_[of];
-  return {from.requests, from.events,       from.watches_running, from.watches_resumed,
-          from.uploads,  from.upload_bytes, from.connections};
+  return {from.requests,    from.events,  from.watches_running, from.watches_resumed,
+          from.watches_cut, from.uploads, from.upload_bytes,    from.connections};
 }
 
 std::size_t SteadyLoad::failures() const {
@@ -141,6 +147,17 @@ std::size_t SteadyLoad::failures() const {
 std::vector<std::string> SteadyLoad::failure_texts() const {
   const std::scoped_lock lock(mutex_);
   return failure_texts_;
+}
+
+bool SteadyLoad::posts(std::size_t number) const {
+  return !shape_.restarts && number % kPostEvery == kPostEvery - 1;
+}
+
+void SteadyLoad::watch_failed(Protocol over, const std::string& why) {
+  if (shape_.restarts)
+    ++counters_[over].watches_cut;
+  else
+    fail(over == http1 ? "watch over HTTP/1.1" : "watch over HTTP/2", why);
 }
 
 void SteadyLoad::fail(const std::string& what, const std::string& why) {
@@ -170,12 +187,12 @@ void SteadyLoad::send_requests_http1(std::size_t client) {
   Pace pace(shape_.requests_per_second / static_cast<double>(shape_.request_clients));
   for (std::size_t number = client; !stopping_; ++number) {
     pace.wait();
-    const std::string body = is_post(number) ? post_body(number) : get_body(number);
-    const std::string target = is_post(number) ? "/echo" : get_target(number);
+    const std::string body = posts(number) ? post_body(number) : get_body(number);
+    const std::string target = posts(number) ? "/echo" : get_target(number);
     try {
       if (!connection) connection = connect_http1();
       connection->write(
-          is_post(number)
+          posts(number)
               ? target_.request("POST", target,
                                 "Content-Length: " + std::to_string(body.size()) + "\r\n") +
                     body
@@ -202,20 +219,20 @@ void SteadyLoad::send_requests_http2(std::size_t client) {
       if (!connection || connection->goaway()) connection = connect_http2();
       std::vector<H2Client::StreamId> streams;
       for (std::size_t number = first; number < first + shape_.streams; ++number) {
-        H2Request request = is_post(number) ? target_.h2_request("POST", "/echo")
-                                            : target_.h2_request("GET", get_target(number));
-        if (is_post(number)) request.body = post_body(number);
+        H2Request request = posts(number) ? target_.h2_request("POST", "/echo")
+                                          : target_.h2_request("GET", get_target(number));
+        if (posts(number)) request.body = post_body(number);
         streams.push_back(connection->send(request));
       }
       for (std::size_t i = 0; i < streams.size(); ++i) {
         const std::size_t number = first + i;
         const H2Response response = connection->finish_and_forget(streams[i]);
-        const std::string body = is_post(number) ? post_body(number) : get_body(number);
+        const std::string body = posts(number) ? post_body(number) : get_body(number);
         if (response.status == 200 && response.ended && response.body == body) {
           ++counters_[http2].requests;
           continue;
         }
-        fail("HTTP/2 " + (is_post(number) ? "/echo" : get_target(number)),
+        fail("HTTP/2 " + (posts(number) ? "/echo" : get_target(number)),
              std::to_string(response.status) + " code " + std::to_string(response.close_code) +
                  " " + response.body);
       }
@@ -263,8 +280,12 @@ void SteadyLoad::watch_http1(std::size_t number) {
       }
       check.end();
       if (head.header("Connection") == "close") connection.reset();
-    } catch (const std::exception& error) {
+    } catch (const WrongEvent& error) {
       fail("watch over HTTP/1.1", error.what());
+      connection.reset();
+    } catch (const std::exception& error) {
+      watch_failed(http1, error.what());
+      check.forget_open();
       connection.reset();
     }
     if (running) --counters.watches_running;
@@ -318,7 +339,10 @@ void SteadyLoad::watch_http2(std::size_t watches) {
   };
   const auto reconnect = [&] {
     connection = connect_http2();
-    for (std::size_t i = 0; i < watches; ++i) open(i);
+    for (std::size_t i = 0; i < watches; ++i) {
+      of.all[i].check.forget_open();
+      open(i);
+    }
   };
   while (!stopping_) {
     try {
@@ -339,11 +363,14 @@ void SteadyLoad::watch_http2(std::size_t watches) {
       if (response.status != 200 || !response.ended)
         throw std::runtime_error("status " + std::to_string(response.status) + " code " +
                                  std::to_string(response.close_code) + " " + connection->error());
-      if (!watch.broken.empty()) throw std::runtime_error(std::exchange(watch.broken, ""));
+      if (!watch.broken.empty()) throw WrongEvent(std::exchange(watch.broken, ""));
       watch.check.end();
       open(i);
-    } catch (const std::exception& error) {
+    } catch (const WrongEvent& error) {
       fail("watch over HTTP/2", error.what());
+      leave();
+    } catch (const std::exception& error) {
+      watch_failed(http2, error.what());
       leave();
     }
   }

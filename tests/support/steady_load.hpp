@@ -42,6 +42,10 @@ struct LoadShape {
   std::size_t uploads = 3;        // HTTP/2: at most 5 on a connection
   std::size_t upload_pieces = 4;  // of up to 64 KiB, one at each beat
   std::chrono::milliseconds beat{20};
+  // The Proxy will end connections as it restarts: a POST on its way then has an outcome that
+  // nobody knows, so there is none; a watch that was cut within an event is resumed, as client-go
+  // does.
+  bool restarts = false;
 };
 
 // Of one protocol.
@@ -50,7 +54,8 @@ struct LoadFigures {
   std::size_t events = 0;
   std::size_t watches_running = 0;
   std::size_t watches_resumed = 0;
-  std::size_t uploads = 0;  // verified
+  std::size_t watches_cut = 0;  // within an event
+  std::size_t uploads = 0;      // verified
   std::size_t upload_bytes = 0;
   std::size_t connections = 0;
 };
@@ -77,6 +82,7 @@ class SteadyLoad {
     std::atomic<std::size_t> events{0};
     std::atomic<std::size_t> watches_running{0};
     std::atomic<std::size_t> watches_resumed{0};
+    std::atomic<std::size_t> watches_cut{0};
     std::atomic<std::size_t> uploads{0};
     std::atomic<std::size_t> upload_bytes{0};
     std::atomic<std::size_t> connections{0};
@@ -87,6 +93,8 @@ class SteadyLoad {
   struct Http2Watches;
 
   void start(std::size_t threads, const std::function<void(std::size_t)>& run);
+  bool posts(std::size_t number) const;
+  void watch_failed(Protocol over, const std::string& why);
   void fail(const std::string& what, const std::string& why);
   std::unique_ptr<TlsClient> connect_http1();
   std::unique_ptr<H2Client> connect_http2();
