@@ -80,6 +80,7 @@ int run_with_command(Command command) {
   if (unusable(loaded)) return exit_code::usage;
   const cli::RunPlan plan = cli::run_plan(command.run, loaded.config);
   return cli::run_beside(plan, [&loaded](const std::function<void()>& ready) {
+    kubelane::tls::guard_secrets();
     return serve(std::move(loaded), ready);
   });
 }
@@ -87,6 +88,8 @@ int run_with_command(Command command) {
 int run(int argc, char** argv) {
   using Kind = Command::Kind;
   const Command command = kubelane::parse_command_line(argc, argv, environment);
+  // A child does not inherit the locks on memory: there the proxy of `run` sees to it itself.
+  if (command.kind != Kind::run) kubelane::tls::guard_secrets();
   switch (command.kind) {
     case Kind::start:
       return start(command);
@@ -123,7 +126,6 @@ int run(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   kubelane::tls::install_openssl_memory();
-  kubelane::tls::guard_secrets();
   try {
     return run(argc, argv);
   } catch (const std::exception& failure) {
