@@ -30,11 +30,12 @@ constexpr const char* examples =
     "  kubelane start kubernetes --proxy-server teleport.example.com:443 \\\n"
     "      --kubernetes-cluster prod --credentials /opt/machine-id --destination /run/kubelane\n"
     "  kubelane check -c kubelane.yaml\n"
+    "  kubelane migrate /etc/tbot.yaml -o kubelane.yaml\n"
     "Then: export KUBECONFIG=/run/kubelane/kubeconfig.yaml; kubectl get pods -A\n"
     "\n"
     "Settings: flags win over the environment, which wins over the file. The file is tbot's\n"
     "(version: v2) with a few keys more. Signals: SIGTERM and SIGINT drain and stop, a second one\n"
-    "stops at once; SIGHUP and SIGUSR1 read the credentials again.\n";
+    "stops at once; SIGUSR1 renews the credentials, SIGHUP reads the configuration again, too.\n";
 
 // A flag that sets a top-level setting; with its environment variable.
 struct SettingFlag {
@@ -90,10 +91,29 @@ constexpr SettingFlag setting_flags[] = {
      "how local clients authenticate: token, mtls or none (token)", false},
     {"--local-tls", "local_tls", "KUBELANE_LOCAL_TLS", "serve https: true or false (true)", false},
     {"--storage", "storage", "KUBELANE_STORAGE",
-     "directory that keeps the local CA and token across restarts; memory:// for none", false},
+     "directory that keeps the local CA and token across restarts; memory:// for none, "
+     "kubernetes-secret:///name for the bot's identity in a Secret",
+     false},
     {"--workers", "workers", "KUBELANE_WORKERS", "data threads (0: one per CPU, at most 2)", false},
     {"--log-format", "log.format", "KUBELANE_LOG_FORMAT", "text or json (text)", false},
     {"--log-level", "log.level", "KUBELANE_LOG_LEVEL", "debug, info, warn or error (info)", false},
+    {"--max-drain", "timeouts.drain", "KUBELANE_MAX_DRAIN",
+     "how long running requests may take to finish after a SIGTERM (20s)", false},
+    {"--min-sigterm-delay", "exit.min_sigterm_delay", "KUBELANE_MIN_SIGTERM_DELAY",
+     "serve on for that long after a SIGTERM before the drain begins (0s)", false},
+    {"--exit-zero-on-sigterm", "exit.zero_on_sigterm", "KUBELANE_EXIT_ZERO_ON_SIGTERM",
+     "exit code 0 after a SIGTERM even when the drain had to cut something (in containers: true)",
+     true},
+    {"--exit-when-file", "exit.when_file", "KUBELANE_EXIT_WHEN_FILE",
+     "drain and exit 0 as soon as this file exists", false},
+    {"--exit-when-idle", "exit.when_idle", "KUBELANE_EXIT_WHEN_IDLE",
+     "drain and exit 0 after this time without a request, from the start on", false},
+    {"--exit-with-pid", "exit.with_pid", "KUBELANE_EXIT_WITH_PID",
+     "drain and exit 0 when this process ends", false},
+    {"--sandbox", "sandbox", "KUBELANE_SANDBOX",
+     "after the start, open only files that are needed, where the kernel has Landlock: true or "
+     "false (true)",
+     false},
     {"-d,--debug", "debug", "TBOT_DEBUG", "the same as --log-level debug", true},
 };
 
@@ -113,7 +133,11 @@ const char* value_name(const std::string& key) {
   if (key == "log.level") return "debug|info|warn|error";
   if (key == "proxy_protocol") return "auto|http1|http2";
   if (key == "local_auth") return "token|mtls|none";
-  if (key == "local_tls") return "true|false";
+  if (key == "local_tls" || key == "sandbox") return "true|false";
+  if (key == "exit.when_file") return "FILE";
+  if (key == "exit.with_pid") return "PID";
+  if (key == "exit.when_idle" || key == "exit.min_sigterm_delay" || key == "timeouts.drain")
+    return "DURATION";
   if (key == "proxy_ca") return "FILE";
   if (key == "storage") return "DIR";
   return "VALUE";
@@ -132,6 +156,7 @@ struct Values {
   std::map<std::string, std::vector<std::string>> idle;
   std::map<std::string, bool> idle_switches;
   std::string config_path;
+  std::string output_path;
   std::string wait_timeout;
   std::string cluster;
   CommandService service;
@@ -164,7 +189,8 @@ void add_start_flags(CLI::App& app, Values& values) {
 template <class Text, class List>
 void each_service_flag(CommandService& service, Text&& text, List&& list) {
   text("--credentials", service.credentials, "DIR", "directory that tbot writes");
-  text("--destination", service.destination, "DIR", "directory for kubelane's kubeconfig.yaml");
+  text("--destination", service.destination, "DIR",
+       "directory for kubelane's kubeconfig.yaml, or kubernetes-secret:///name");
   list("--reader-user", service.reader_users, "USER", "user who may read the kubeconfig");
   list("--reader-group", service.reader_groups, "GROUP", "group that may read the kubeconfig");
 }
@@ -212,6 +238,12 @@ struct ServiceCommands {
   CLI::App* several = nullptr;
 };
 
+void add_output_flag(CLI::App& app, Values& values) {
+  app.add_option("-o,--output", values.output_path,
+                 "write to this file, readable for this user only, instead of standard output")
+      ->type_name("FILE");
+}
+
 std::string exit_codes_text() {
   std::string text = "Exit codes:\n";
   for (const exit_code::Meaning& each : exit_code::meanings) {
@@ -227,11 +259,15 @@ struct Parser {
   Parser() {
     app.footer(examples + exit_codes_text());
     for (CLI::App* each : {start, run, check, start_service.single, start_service.several,
-                           run_service.single, run_service.several})
+                           run_service.single, run_service.several, configure, migrate})
       each->footer(examples + exit_codes_text());
     app.set_version_flag("--version", "kubelane " KUBELANE_VERSION);
     app.require_subcommand(0, 1);
-    for (CLI::App* each : {start, run, check}) add_start_flags(*each, values);
+    for (CLI::App* each : {start, run, check, configure}) add_start_flags(*each, values);
+    migrate->add_option("FILE,-c,--config", values.config_path, "tbot's configuration file")
+        ->type_name("FILE")
+        ->required();
+    for (CLI::App* each : {configure, migrate}) add_output_flag(*each, values);
     run->add_option(
            "--wait-timeout", values.wait_timeout,
            with_variables("how long to wait until kubelane is ready (1m)", "--wait-timeout"))
@@ -247,7 +283,12 @@ struct Parser {
       "Serve while a command runs, with KUBECONFIG set for it, and return its exit code");
   CLI::App* check = app.add_subcommand(
       "check", "read file, environment and flags as start does, and report all problems");
+  CLI::App* configure = app.add_subcommand(
+      "configure", "print a commented file from the flags of start and the environment");
+  CLI::App* migrate =
+      app.add_subcommand("migrate", "turn a tbot configuration (v1 or v2) into kubelane's");
   ServiceCommands start_service{*start, values};
+  ServiceCommands configure_service{*configure, values};
   ServiceCommands run_service{*run, values};
   ClientCommands client{app, exit_codes_text()};
 };
@@ -402,25 +443,36 @@ Command parse_command_line(int argc, const char* const* argv, const Environment&
       command.client.destination = environment("KUBELANE_DESTINATION").value_or("");
     return command;
   }
-  const CLI::App* const given = parser.start->parsed()   ? parser.start
-                                : parser.run->parsed()   ? parser.run
-                                : parser.check->parsed() ? parser.check
-                                                         : nullptr;
+  command.output_path = values.output_path;
+  if (parser.migrate->parsed()) {
+    command.kind = Command::Kind::migrate;
+    command.config_path = values.config_path;
+    return command;
+  }
+  const CLI::App* const given = parser.start->parsed()       ? parser.start
+                                : parser.run->parsed()       ? parser.run
+                                : parser.configure->parsed() ? parser.configure
+                                : parser.check->parsed()     ? parser.check
+                                                             : nullptr;
   if (given == nullptr) return exit_with(parser.app.help(), exit_code::success);
-  command.kind = given == parser.start ? Command::Kind::start
-                 : given == parser.run ? Command::Kind::run
-                                       : Command::Kind::check;
+  command.kind = given == parser.start       ? Command::Kind::start
+                 : given == parser.run       ? Command::Kind::run
+                 : given == parser.configure ? Command::Kind::configure
+                                             : Command::Kind::check;
   if (given == parser.run)
     if (const std::string wrong = take_run(values, environment, command); !wrong.empty())
       return exit_with("kubelane: " + wrong + "\n");
   add_flags(*given, values, command);
   command.config_path = values.config_path;
-  const ServiceCommands& service = given == parser.run ? parser.run_service : parser.start_service;
+  const ServiceCommands& service = given == parser.run         ? parser.run_service
+                                   : given == parser.configure ? parser.configure_service
+                                                               : parser.start_service;
   if (service.parsed()) {
     const std::string wrong = take_service(service, values, environment, command);
     if (!wrong.empty()) return exit_with("kubelane: " + wrong + "\n");
     return command;
   }
+  if (given == parser.configure) return command;  // a file only when one is given
   command.config_path = config_path_of(values.config_path, environment);
   if (command.config_path.empty())
     return exit_with(
@@ -429,9 +481,6 @@ Command parse_command_line(int argc, const char* const* argv, const Environment&
   return command;
 }
 
-namespace {
-
-// Returns why it cannot be read, or an empty string. Leaves what is too large unread.
 std::string read_config_file(const std::string& path, std::string& text) {
   const auto close = [](std::FILE* file) { std::fclose(file); };
   const std::unique_ptr<std::FILE, decltype(close)> file(std::fopen(path.c_str(), "rbe"), close);
@@ -442,8 +491,6 @@ std::string read_config_file(const std::string& path, std::string& text) {
   text.clear();
   return std::strerror(errno);
 }
-
-}  // namespace
 
 LoadResult resolve(const Command& command) {
   std::string yaml;

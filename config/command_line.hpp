@@ -38,6 +38,8 @@ struct Command {
   enum class Kind : std::uint8_t {
     start,
     check,
+    configure,
+    migrate,
     run,
     wait,
     status,
@@ -53,7 +55,8 @@ struct Command {
   Kind kind = Kind::exit;
   int exit_code = 0;        // exit: 0 after help and version, 2 after a usage error
   std::string output;       // exit: for standard output, or standard error when exit_code is not 0
-  std::string config_path;  // empty: no file
+  std::string config_path;  // empty: no file; migrate: tbot's
+  std::string output_path;  // configure, migrate: empty: standard output
   std::vector<Override> overrides;  // environment first, then flags: the later wins
   std::optional<CommandService> service;
   std::string spare_destination;  // for services without one; empty: they need one
@@ -71,6 +74,9 @@ struct Command {
 std::string variable_of(const std::string& flag);
 
 Command parse_command_line(int argc, const char* const* argv, const Environment& environment);
+
+// Returns why it cannot be read, or an empty string. Leaves what is too large unread.
+std::string read_config_file(const std::string& path, std::string& text);
 
 // Reads the file that the command names and applies its overrides.
 LoadResult resolve(const Command& command);

@@ -16,12 +16,15 @@ namespace kubelane {
 struct ListenAddress {
   std::string host = "127.0.0.1";  // literal IP or "localhost"; IPv6 without brackets
   std::uint16_t port = 0;
+  std::string passed{};  // in place of both: the name of a socket that systemd passes
+  bool operator==(const ListenAddress&) const = default;
 };
 
 // Where the diagnostics or the admin listener stands: on a port, or on a unix socket.
 struct ControlAddress {
   ListenAddress tcp;
   std::string unix_path;  // absolute; empty: tcp
+  bool operator==(const ControlAddress&) const = default;
 };
 
 enum class LocalAuth : std::uint8_t { token, mtls, none };
@@ -30,20 +33,31 @@ enum class ProxyProtocol : std::uint8_t { automatic, http1, http2 };
 enum class LogFormat : std::uint8_t { text, json };
 enum class LogLevel : std::uint8_t { debug, info, warn, error };
 
-// tbot's directory destination. Only `directory` is written to in this version.
+// A Secret of the Kubernetes cluster that kubelane itself runs in.
+struct SecretName {
+  std::string name;                           // empty: none
+  std::string name_space;                     // empty: that of kubelane's pod
+  std::map<std::string, std::string> labels;  // that kubelane gives it
+  bool operator==(const SecretName&) const = default;
+};
+
+// tbot's destination: where a kubeconfig, or the bot's own identity, is written to.
 struct Destination {
-  enum class Type : std::uint8_t { none, directory, memory };
+  enum class Type : std::uint8_t { none, directory, memory, kubernetes_secret };
   enum class Acls : std::uint8_t { off, try_acls, required };
   enum class Symlinks : std::uint8_t { insecure, try_secure, secure };
   struct Reader {  // exactly one of the two is set
     std::string user;
     std::string group;
+    bool operator==(const Reader&) const = default;
   };
   Type type = Type::none;
   std::string path;  // absolute after loading
   Symlinks symlinks = Symlinks::try_secure;
   Acls acls = Acls::try_acls;
   std::vector<Reader> readers;
+  SecretName secret;  // of kubernetes_secret
+  bool operator==(const Destination&) const = default;
 };
 
 // How the bot proves to Teleport who it is (control-plane spec 1.8). Others are refused on loading.
@@ -96,6 +110,7 @@ struct ClusterSelector {
   std::string name;               // Teleport's name of the Kubernetes cluster; empty: by labels
   std::string default_namespace;  // put into the kubeconfig context when not empty
   std::map<std::string, std::string> labels;  // all must match; a value may be "*"
+  bool operator==(const ClusterSelector&) const = default;
 };
 
 struct Service {
@@ -121,6 +136,7 @@ struct Service {
   const std::string& label() const;
   // kubelane makes its credentials itself.
   bool by_bot() const noexcept { return credentials_path.empty(); }
+  bool operator==(const Service&) const = default;
 };
 
 // Limits of the local side; what exceeds them is refused with a Status.
@@ -140,12 +156,22 @@ struct Timeouts {
   std::chrono::milliseconds local_idle{120'000};   // keep-alive between requests
   std::chrono::milliseconds connect{5'000};        // upstream TCP connect
   std::chrono::milliseconds upstream_handshake{5'000};
-  std::chrono::milliseconds response_head{75'000};  // not for upgrades
-  std::chrono::milliseconds progress{60'000};       // data pending and the peer takes none
-  std::chrono::milliseconds upstream_idle{20'000};  // pooled; Teleport closes at 30 s (DP 2.5)
-  std::chrono::milliseconds half_closed{30'000};    // tunnel with one direction ended
-  std::chrono::milliseconds drain{20'000};
+  std::chrono::milliseconds response_head{75'000};     // not for upgrades
+  std::chrono::milliseconds progress{60'000};          // data pending and the peer takes none
+  std::chrono::milliseconds upstream_idle{20'000};     // pooled; Teleport closes at 30 s (DP 2.5)
+  std::chrono::milliseconds half_closed{30'000};       // tunnel with one direction ended
+  std::chrono::milliseconds drain{20'000};             // then what still runs is ended
   std::chrono::milliseconds credentials_poll{30'000};  // beside inotify, for mounts without events
+};
+
+// When and how the process ends.
+struct ExitRules {
+  // Exit code 0 after a SIGTERM or SIGINT, whatever the drain had to cut; nothing: in a container.
+  std::optional<bool> zero_on_sigterm;
+  std::chrono::milliseconds min_sigterm_delay{0};  // SIGTERM: serve on for that long, then drain
+  std::string when_file;                           // exists: drain; absolute
+  std::chrono::milliseconds when_idle{0};          // no request for that long: drain; 0: never
+  int with_pid = 0;                                // that process ends: drain; 0: none
 };
 
 struct Config {
@@ -165,17 +191,20 @@ struct Config {
   std::vector<std::string> allowed_hosts;  // Host values accepted beside the listener's own
   LocalAuth local_auth = LocalAuth::token;
   bool local_tls = true;
-  // Directory for local CA and token, and for the bot's own identity; empty: memory only.
+  // Directory for local CA and token, and for the bot's own identity; empty: none.
   std::string storage_path;
+  SecretName storage_secret;  // for the bot's own identity, instead of a directory
   std::vector<Service> services;
   unsigned workers = 0;  // data threads; 0: one per CPU, at most 2
   LogFormat log_format = LogFormat::text;
   LogLevel log_level = LogLevel::info;
-  bool debug = false;                        // tbot's; log_level is debug then
+  bool sandbox = true;  // after the start, open only the files that are needed (Landlock)
+  bool debug = false;   // tbot's; log_level is debug then
   std::optional<ControlAddress> diag_addr;   // probes and metrics; nothing secret, changes nothing
   std::optional<ControlAddress> admin_addr;  // loopback or a unix socket, nothing else
   Limits limits;
   Timeouts timeouts;
+  ExitRules exit;
 };
 
 // Of each service, in their order: what /readyz and metrics call it. tbot's way: the name that it

@@ -46,7 +46,10 @@ const Names foreign_types = {"identity",
 
 const Names served_types = {"kubernetes", "kubernetes/v2"};
 
-const Names destination_types = {"directory", "memory"};
+const Names destination_types = {"directory", "memory", "kubernetes_secret"};
+
+const Names secret_fields = {"name", "namespace", "labels", "kubeconfig_path",
+                             "kubeconfig_context"};
 
 // What a YAML document begins with.
 class FirstEvent : public YAML::EventHandler {
@@ -90,6 +93,16 @@ class Loader : private YamlReader {
   void run(const std::string& yaml, const std::vector<Override>& overrides,
            const std::optional<CommandService>& service, const std::string& spare_destination) {
     read_text(yaml);
+    finish(overrides, service);
+  }
+  void run(const YAML::Node& root) {
+    read_document(root);
+    finish({}, {});
+  }
+
+ private:
+  void finish(const std::vector<Override>& overrides,
+              const std::optional<CommandService>& service) {
     apply(overrides);
     if (result_.config.debug) result_.config.log_level = LogLevel::debug;
     for (const auto& [key, at] : said_)
@@ -104,7 +117,6 @@ class Loader : private YamlReader {
       arrange(*problems);
   }
 
- private:
   // ---- problems
 
   void file_error(const std::string& message) {
@@ -214,21 +226,38 @@ class Loader : private YamlReader {
   // ---- the file
 
   void read_root(const YAML::Node& root) {
-    const Names valid = {"version",         "proxy_server",
-                         "auth_server",     "onboarding",
-                         "storage",         "services",
-                         "outputs",         "credential_ttl",
-                         "certificate_ttl", "renewal_interval",
-                         "oneshot",         "diag_addr",
-                         "debug",           "fips",
-                         "insecure",        "leeway",
-                         "join_uri",        "scoped",
-                         "pid_file",        "listen",
-                         "allow_remote",    "allowed_hosts",
-                         "local_auth",      "local_tls",
-                         "proxy_ca",        "proxy_protocol",
-                         "workers",         "log",
-                         "limits",          "timeouts",
+    const Names valid = {"version",
+                         "proxy_server",
+                         "auth_server",
+                         "onboarding",
+                         "storage",
+                         "services",
+                         "outputs",
+                         "credential_ttl",
+                         "certificate_ttl",
+                         "renewal_interval",
+                         "oneshot",
+                         "diag_addr",
+                         "debug",
+                         "fips",
+                         "insecure",
+                         "leeway",
+                         "join_uri",
+                         "scoped",
+                         "pid_file",
+                         "listen",
+                         "allow_remote",
+                         "allowed_hosts",
+                         "local_auth",
+                         "local_tls",
+                         "proxy_ca",
+                         "proxy_protocol",
+                         "workers",
+                         "log",
+                         "limits",
+                         "timeouts",
+                         "exit",
+                         "sandbox",
                          "admin_addr"};
     each(root, valid, "",
          [&](const std::string& key, const YAML::Node& name, const YAML::Node& node) {
@@ -247,19 +276,16 @@ class Loader : private YamlReader {
     if (key == "version") {
       std::string value;
       if (scalar(node, key, value) && value != "v2")
-        error(node, "version " + quote(value) +
-                        " is not known; kubelane reads tbot's version: v2 (`tbot migrate` turns "
-                        "an older file into it)");
+        error(node,
+              "version " + quote(value) +
+                  " is not known; kubelane reads tbot's version: v2 (`kubelane migrate` turns "
+                  "an older file into it)");
     } else if (key == "storage") {
       read_storage(node);
     } else if (key == "services" || key == "outputs") {
       read_services(node, key);
-    } else if (key == "log") {
-      read_group(node, "log");
-    } else if (key == "limits") {
-      read_group(node, "limits");
-    } else if (key == "timeouts") {
-      read_group(node, "timeouts");
+    } else if (key == "log" || key == "limits" || key == "timeouts" || key == "exit") {
+      read_group(node, key);
     } else if (key == "allowed_hosts") {
       read_allowed_hosts(node);
     } else if (find_setting(key) != nullptr) {
@@ -311,6 +337,7 @@ class Loader : private YamlReader {
     if (!read_destination(node, "storage", storage)) return;
     result_.config.storage_path =
         storage.type == Destination::Type::directory ? storage.path : std::string();
+    result_.config.storage_secret = storage.secret;
   }
 
   bool read_destination(const YAML::Node& node, const std::string& what, Destination& out) {
@@ -326,21 +353,23 @@ class Loader : private YamlReader {
       return false;
     }
     bool good = true;
+    const YAML::Node type_node = node["type"];
     std::string type;
-    const Names valid = {"type",
-                         "path",
-                         "symlinks",
-                         "acls",
-                         "readers",
-                         "name",
-                         "namespace",
-                         "labels",
-                         "kubeconfig_path",
-                         "kubeconfig_context"};
+    if (type_node && !text(type_node, what + ".type", type)) return false;
+    const bool secret = type == "kubernetes_secret";
+    Names valid = {"type", "path", "symlinks", "acls", "readers"};
+    valid.insert(valid.end(), secret_fields.begin(), secret_fields.end());
     each(node, valid, " in " + what,
          [&](const std::string& key, const YAML::Node& name, const YAML::Node& value) {
-           if (key == "type") {
-             good = text(value, what + ".type", type) && good;
+           const bool of_secret =
+               std::find(secret_fields.begin(), secret_fields.end(), key) != secret_fields.end();
+           if (key == "type") return;
+           if (of_secret != secret) {
+             warning(name, what + "." + key +
+                               " has no effect: it belongs to destinations of type " +
+                               (of_secret ? "kubernetes_secret" : "directory"));
+           } else if (of_secret) {
+             good = read_secret_field(key, name, value, what, out.secret) && good;
            } else if (key == "path") {
              std::string path;
              if (text(value, what + ".path", path)) {
@@ -352,19 +381,14 @@ class Loader : private YamlReader {
              read_symlinks(value, out);
            } else if (key == "acls") {
              read_acls(value, out);
-           } else if (key == "readers") {
-             read_readers(value, out);
            } else {
-             warning(name, what + "." + key +
-                               " has no effect: it belongs to destinations of type "
-                               "kubernetes_secret");
-             return;
+             read_readers(value, out);
            }
-           if (what == "storage" && key != "type" && key != "path")
+           if (what == "storage" && !of_secret && !secret && key != "path")
              not_acted_on(name, what + "." + key, "the directory is for kubelane's user only");
          });
-    if (!node["type"]) {
-      error(node, what + ": type is missing (directory or memory)");
+    if (!type_node) {
+      error(node, what + ": type is missing (directory, memory or kubernetes_secret)");
       return false;
     }
     if (!good) return false;
@@ -376,13 +400,37 @@ class Loader : private YamlReader {
       out.type = Destination::Type::directory;
     } else if (type == "memory") {
       out.type = Destination::Type::memory;
-    } else if (type == "kubernetes_secret") {
-      error(node["type"], what + ": kubernetes_secret is not supported yet; use a directory");
-      return false;
+    } else if (secret) {
+      if (out.secret.name.empty()) {
+        error(node, what + ": name is missing: that of the Secret");
+        return false;
+      }
+      out.type = Destination::Type::kubernetes_secret;
     } else {
-      error(node["type"], what + ".type: " + not_one_of(type, destination_types));
+      error(type_node, what + ".type: " + not_one_of(type, destination_types));
       return false;
     }
+    return true;
+  }
+
+  bool read_secret_field(const std::string& key, const YAML::Node& name, const YAML::Node& node,
+                         const std::string& what, SecretName& out) {
+    if (key == "labels") return read_labels(node, out.labels);
+    if (key == "kubeconfig_path" || key == "kubeconfig_context") {
+      error(name, what + "." + key +
+                      " is not supported: kubelane reaches the API server as its pod's service "
+                      "account; leave it out");
+      return false;
+    }
+    std::string value;
+    if (!text(node, what + "." + key, value)) return false;
+    if (!is_object_name(value)) {
+      error(node, what + "." + key + ": " + quote(value) +
+                      " is not a name that Kubernetes takes: lower-case letters, digits, hyphens "
+                      "and dots");
+      return false;
+    }
+    (key == "name" ? out.name : out.name_space) = value;
     return true;
   }
 
@@ -1009,6 +1057,9 @@ class Loader : private YamlReader {
     const Config& config = result_.config;
     std::map<std::string, std::string> destinations;  // canonical path -> service
     std::map<std::string, std::string> credentials;   // the same
+    std::map<std::string, std::string> secrets;       // namespace/name -> who writes it
+    if (const SecretName& secret = config.storage_secret; !secret.name.empty())
+      secrets.emplace(secret.name_space + "/" + secret.name, "storage");
     const std::string storage =
         config.storage_path.empty() ? std::string() : canonical(config.storage_path);
     for (std::size_t i = 0; i < config.services.size(); ++i) {
@@ -1023,6 +1074,7 @@ class Loader : private YamlReader {
     for (std::size_t i = 0; i < config.services.size(); ++i) {
       const Service& service = config.services[i];
       const Place& at = places_[i].destination;
+      check_secret(service, at, secrets);
       if (service.destination.type != Destination::Type::directory) continue;
       const std::string& written = service.destination.path;
       const std::string path = canonical(written);
@@ -1040,11 +1092,24 @@ class Loader : private YamlReader {
     }
   }
 
+  // One writer each: what one applies would take away what the other did.
+  void check_secret(const Service& service, const Place& at,
+                    std::map<std::string, std::string>& secrets) {
+    const SecretName& secret = service.destination.secret;
+    if (service.destination.type != Destination::Type::kubernetes_secret) return;
+    const auto [other, fresh] =
+        secrets.emplace(secret.name_space + "/" + secret.name, "service " + quote(service.label()));
+    if (!fresh)
+      error(at, "the Secret " + quote(secret.name) + " is already that of " + other->second +
+                    "; choose another name");
+  }
+
   void add_listener(const ListenAddress& address, const std::string& owner, const Place& at,
                     std::map<std::string, std::string>& listeners) {
-    if (address.port == 0) return;
+    if (address.port == 0 && address.passed.empty()) return;
     const std::string host = address.host == "localhost" ? "127.0.0.1" : address.host;
-    const std::string key = host + ":" + std::to_string(address.port);
+    const std::string key = address.passed.empty() ? host + ":" + std::to_string(address.port)
+                                                   : "systemd:" + address.passed;
     const auto [other, fresh] = listeners.emplace(key, owner);
     if (!fresh) error(at, other->second + " and " + owner + " listen on the same address " + key);
   }
@@ -1086,12 +1151,15 @@ class Loader : private YamlReader {
                       " has no credentials: let kubelane join as a bot (`onboarding: {join_method: "
                       "…, token: …}`), or add `credentials: {type: directory, path: …}` naming a "
                       "directory that tbot writes, and let its destination be another one");
-      if (service.destination.type != Destination::Type::directory && !places.bad_destination)
+      if (service.destination.type != Destination::Type::directory &&
+          service.destination.type != Destination::Type::kubernetes_secret &&
+          !places.bad_destination)
         add(by_flags ? places.destination : places.service,
             by_flags ? "missing: name a directory for kubelane's kubeconfig.yaml (or set "
                        "KUBELANE_DESTINATION)"
                      : "service " + quote(service.label()) +
-                           " has no directory as its destination: add `destination: {type: "
+                           " has no directory and no Secret as its destination: add `destination: "
+                           "{type: "
                            "directory, path: …}`, where kubelane writes kubeconfig.yaml");
     }
   }
@@ -1131,6 +1199,12 @@ LoadResult load_config(const std::string& yaml, const std::string& file,
                        const std::string& spare_destination) {
   LoadResult result;
   Loader(file, result).run(yaml, overrides, service, spare_destination);
+  return result;
+}
+
+LoadResult load_config(const YAML::Node& root, const std::string& file) {
+  LoadResult result;
+  Loader(file, result).run(root);
   return result;
 }
 

@@ -9,6 +9,10 @@
 
 #include "config/config.hpp"
 
+namespace YAML {
+class Node;
+}
+
 namespace kubelane {
 
 struct Problem {
@@ -59,6 +63,9 @@ LoadResult load_config(const std::string& yaml, const std::string& file,
                        const std::vector<Override>& overrides,
                        const std::optional<CommandService>& service,
                        const std::string& spare_destination = {});
+
+// The same of a document that has been read already; problems stand where its nodes say.
+LoadResult load_config(const YAML::Node& root, const std::string& file);
 
 // A file larger than this is refused, and need not be read to its end.
 constexpr std::size_t max_config_bytes = 1 << 20;

@@ -249,6 +249,9 @@ std::string check_onboarding(const Config& config) {
   if (onboarding.token.empty())
     return "onboarding.token is missing: the secret or the name of the join token (or --token, "
            "TELEPORT_BOT_TOKEN)";
+  if (onboarding.join_method == JoinMethod::bound_keypair && !config.storage_secret.name.empty())
+    return "join_method bound_keypair keeps its key in a directory, not in a Secret: give storage "
+           "{type: directory, path: …} on a volume";
   if (!onboarding.ca_pins.empty() && !onboarding.ca_path.empty())
     return "onboarding.ca_pins and onboarding.ca_path exclude each other";
   if (config.insecure && !config.auth_server.empty() &&

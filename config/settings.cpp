@@ -28,6 +28,16 @@ Setting duration(const std::string& name, std::chrono::milliseconds Timeouts::*m
           }};
 }
 
+// May be 0, which is none.
+Setting exit_delay(const std::string& name, std::chrono::milliseconds ExitRules::*member) {
+  return {"exit." + name, [member](Config& config, const std::string& text) -> std::string {
+            const auto value = parse_duration(text);
+            if (!value) return quote(text) + " is not a duration such as 10s, 500ms or 1m30s";
+            config.exit.*member = *value;
+            return {};
+          }};
+}
+
 Setting size(const std::string& name, std::size_t Limits::*member, std::size_t least,
              std::size_t most) {
   return {"limits." + name,
@@ -170,7 +180,9 @@ std::vector<Setting> make_settings() {
                    Destination storage;
                    std::string problem =
                        text.empty() ? std::string() : parse_destination(text, storage);
-                   if (problem.empty()) config.storage_path = storage.path;
+                   if (!problem.empty()) return problem;
+                   config.storage_path = storage.path;
+                   config.storage_secret = storage.secret;
                    return problem;
                  }});
   all.push_back({"workers", [](Config& config, const std::string& text) -> std::string {
@@ -201,7 +213,27 @@ std::vector<Setting> make_settings() {
                    }
                    return not_one_of(text, valid);
                  }});
+  all.push_back(boolean("sandbox", &Config::sandbox));
   all.push_back(boolean("debug", &Config::debug));
+  all.push_back({"exit.zero_on_sigterm", [](Config& config, const std::string& text) {
+                   config.exit.zero_on_sigterm = parse_bool(text);
+                   return config.exit.zero_on_sigterm ? std::string()
+                                                      : quote(text) + " is not true or false";
+                 }});
+  all.push_back(exit_delay("min_sigterm_delay", &ExitRules::min_sigterm_delay));
+  all.push_back(exit_delay("when_idle", &ExitRules::when_idle));
+  all.push_back({"exit.when_file", [](Config& config, const std::string& text) -> std::string {
+                   config.exit.when_file = text.empty() ? text : absolute_path(text);
+                   return {};
+                 }});
+  all.push_back(
+      {"exit.with_pid", [](Config& config, const std::string& text) -> std::string {
+         const auto [end, error] =
+             std::from_chars(text.data(), text.data() + text.size(), config.exit.with_pid);
+         if (error != std::errc() || end != text.data() + text.size() || config.exit.with_pid <= 0)
+           return quote(text) + " is not the number of a process";
+         return {};
+       }});
   all.push_back(size("max_connections", &Limits::max_connections, 1, 1'000'000));
   all.push_back(size("max_header_bytes", &Limits::max_header_bytes, 1024, 64u << 10));
   all.push_back(size("max_header_fields", &Limits::max_header_fields, 8, 256));

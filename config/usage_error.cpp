@@ -54,7 +54,8 @@ std::string usage_error(const CLI::App& app, const CLI::ParseError& error) {
                                    [](const std::string& word) { return word.starts_with('-'); });
     std::string word = flag == unknown.end() ? unknown.front() : *flag;
     word = word.substr(0, word.find('='));
-    if (current->get_name() == "start" && flag == unknown.end() &&
+    if ((current->get_name() == "start" || current->get_name() == "configure") &&
+        flag == unknown.end() &&
         std::find(std::begin(tbot_modes), std::end(tbot_modes), word) != std::end(tbot_modes))
       return "kubelane: " + word +
              " is a mode of tbot's that kubelane does not have; it serves kubernetes and "

@@ -86,6 +86,11 @@ std::optional<ListenAddress> parse_listen(const std::string& text) {
   ListenAddress address;
   std::string host;
   std::string port;
+  if (constexpr std::string_view passed = "systemd:"; text.starts_with(passed)) {
+    address.passed = text.substr(passed.size());
+    if (address.passed.empty()) return std::nullopt;
+    return address;
+  }
   if (text.starts_with('[')) {
     const std::size_t end = text.find("]:");
     if (end == std::string::npos) return std::nullopt;
@@ -126,6 +131,7 @@ std::optional<ControlAddress> parse_control_address(const std::string& text) {
 }
 
 bool is_loopback(const ListenAddress& address) {
+  if (!address.passed.empty()) return true;
   in6_addr six{};
   if (::inet_pton(AF_INET6, address.host.c_str(), &six) == 1) return IN6_IS_ADDR_LOOPBACK(&six);
   return address.host == "localhost" || address.host.starts_with("127.");
@@ -188,6 +194,16 @@ std::string absolute_path(const std::string& text) {
   return normal;
 }
 
+bool is_object_name(std::string_view text) {
+  constexpr std::size_t longest = 253;
+  const auto inner = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '.';
+  };
+  const auto edge = [](char c) { return c != '-' && c != '.'; };
+  return !text.empty() && text.size() <= longest && std::all_of(text.begin(), text.end(), inner) &&
+         edge(text.front()) && edge(text.back());
+}
+
 std::string parse_destination(const std::string& text, Destination& out) {
   const std::size_t end = text.find("://");
   const std::string scheme = text.substr(0, end == std::string::npos ? 0 : end);
@@ -195,14 +211,21 @@ std::string parse_destination(const std::string& text, Destination& out) {
     out.type = Destination::Type::memory;
     return {};
   }
-  if (scheme == "kubernetes-secret")
-    return "kubernetes-secret is not supported yet; use a directory";
+  if (scheme == "kubernetes-secret") {
+    const std::string name = text.substr(end + 3);
+    if (!name.starts_with('/') || !is_object_name(name.substr(1)))
+      return quote(text) + " is not of the form kubernetes-secret:///name";
+    out.type = Destination::Type::kubernetes_secret;
+    out.secret.name = name.substr(1);
+    return {};
+  }
   std::string path = text;
   if (scheme == "file") {
     path = text.substr(end + 3);
     if (!path.starts_with('/')) return quote(text) + " needs three slashes: file:///path";
   } else if (!scheme.empty() && scheme.find('/') == std::string::npos) {
-    return quote(text) + " is not a directory: give a path, file:///path or memory://";
+    return quote(text) +
+           " is not a directory: give a path, file:///path, memory:// or kubernetes-secret:///name";
   }
   out.type = Destination::Type::directory;
   out.path = absolute_path(path);

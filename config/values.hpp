@@ -18,8 +18,9 @@ std::optional<std::chrono::milliseconds> parse_duration(const std::string& text)
 std::optional<std::size_t> parse_size(const std::string& text);
 
 // host:port with an IP literal (IPv6 in brackets) or localhost; ":7443" is 127.0.0.1, a bare port
-// too.
+// too. "systemd:NAME" is a socket that systemd passes.
 std::optional<ListenAddress> parse_listen(const std::string& text);
+// Of a passed socket nothing is known here: it counts as loopback.
 bool is_loopback(const ListenAddress& address);
 // The same, or unix:///path. Without a host it is every address, as in Go and so in tbot's
 // diag_addr.
@@ -38,8 +39,11 @@ bool is_host_name(std::string_view text);
 // Absolute and lexically normal; relative to the current directory.
 std::string absolute_path(const std::string& text);
 
-// tbot's short forms of a destination: "memory://", "file:///path" or a path. Sets type and path;
-// returns why it cannot, or an empty string.
+// What Kubernetes takes as the name of a Secret or a namespace: a lower-case DNS name.
+bool is_object_name(std::string_view text);
+
+// tbot's short forms of a destination: "memory://", "kubernetes-secret:///name", "file:///path" or
+// a path. Sets the type and what belongs to it; returns why it cannot, or an empty string.
 std::string parse_destination(const std::string& text, Destination& out);
 
 }  // namespace kubelane

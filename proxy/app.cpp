@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <csignal>
+#include <cstdlib>
 #include <thread>
-#include <utility>
 
 #include <boost/asio/post.hpp>
 #include <malloc.h>
@@ -12,14 +12,8 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include "config/values.hpp"
-#include "proxy/http/route_path.hpp"
-#include "proxy/kube/kubeconfig.hpp"
 #include "proxy/observe/log.hpp"
-#include "proxy/teleport/credential_directory.hpp"
-#include "tls/context.hpp"
 #include "tls/free_lists.hpp"
-#include "tls/key.hpp"
 
 // The linker's names for the bounds of the program's code.
 extern "C" const char __executable_start;  // NOLINT(bugprone-reserved-identifier)
@@ -30,16 +24,10 @@ namespace {
 
 using std::chrono::hours;
 using std::chrono::seconds;
-using std::chrono::system_clock;
 
 constexpr hours certificate_check{1};
-constexpr hours certificate_renew_before{30 * 24};
-constexpr seconds kubeconfig_retry{5};
 constexpr seconds settling_time{2};
 constexpr seconds oneshot_limit{120};
-constexpr std::size_t most_told = 50;      // clusters in the log at the start
-constexpr std::size_t most_absent = 1000;  // clusters that are remembered as gone
-constexpr seconds last_moments{1};         // after the drain deadline, for proper endings
 
 // Many clients need many descriptors; one heap is enough for threads that hardly allocate.
 void prepare_process() {
@@ -63,23 +51,18 @@ void forget_code_pages() {
   ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
 }
 
-// The host that local clients dial.
-std::string client_host(const ListenAddress& address) {
-  if (address.host == "localhost" || address.host == "0.0.0.0") return "127.0.0.1";
-  if (address.host == "::") return "::1";
-  return address.host;
-}
-
 }  // namespace
 
-App::App(Config config)
+App::App(Config config, ConfigSource source)
     : config_(std::move(config)),
+      source_(std::move(source)),
       signals_(io_, SIGTERM, SIGINT),
       certificate_timer_(io_),
       kubeconfig_timer_(io_),
-      drain_timer_(io_),
       memory_timer_(io_),
-      oneshot_timer_(io_) {
+      oneshot_timer_(io_),
+      drain_(io_, workers_),
+      notifier_(host::Notifier::from_environment()) {
   signals_.add(SIGHUP);
   signals_.add(SIGUSR1);
   if (config_.workers == 0)
@@ -108,142 +91,89 @@ int App::run() {
 // Trust, then listeners, then workers, then credentials; connections are accepted from the start
 // and answered with 503 until there are credentials.
 Outcome<void> App::start() {
-  Outcome<tls::LocalTrust> trust = tls::open_local_trust(config_.storage_path);
-  if (!trust) return trust.error();
-  trust_ = std::move(*trust);
-  plan_endpoints();
-  if (std::any_of(endpoints_.begin(), endpoints_.end(),
-                  [](const Endpoint& endpoint) { return endpoint.auth == LocalAuth::mtls; })) {
-    Outcome<tls::LeafPem> leaf = tls::issue_client_leaf(trust_);
-    if (!leaf) return leaf.error();
-    client_leaf_ = std::move(*leaf);
-  }
-  for (Endpoint& endpoint : endpoints_) {
-    Outcome<runtime::ListeningSocket> listening = runtime::listen_on(endpoint.address);
-    if (!listening) return listening.error();
-    endpoint.socket = std::move(listening->fd);
-    endpoint.address.port = listening->port;
-  }
+  if (Outcome<void> opened = local_side_.open(config_.storage_path, host::take_passed_sockets());
+      !opened)
+    return opened.error();
+  Outcome<LocalSide::Plan> plan =
+      local_side_.plan(config_, std::vector<std::optional<std::size_t>>(config_.services.size()));
+  if (!plan) return plan.error();
+  const std::vector<std::size_t> endpoints = plan->of_service;
+  local_side_.adopt(std::move(*plan));
   observability_ = std::make_unique<Observability>(io_, config_, workers_,
                                                    Observability::Parts{[this] { return view(); },
                                                                         [this] {
-                                                                          if (!draining_) drain();
+                                                                          if (!drain_.begun())
+                                                                            drain(0);
                                                                         }});
   if (Outcome<void> bound = observability_->bind(); !bound) return bound.error();
-  if (Outcome<void> made = make_bot(); !made) return made.error();
-  if (Outcome<void> made = renew_contexts(); !made) return made.error();
+  if (Outcome<void> found = find_api_server(config_); !found) return found.error();
+  Outcome<std::unique_ptr<teleport::Bot>> bot = make_bot(config_);
+  if (!bot) return bot.error();
+  bot_ = std::move(*bot);
+  if (Outcome<void> made = local_side_.renew_certificate(config_); !made) return made.error();
+  for (std::size_t i = 0; i < config_.services.size(); ++i)
+    configured_.push_back(add_service(config_.services[i], endpoints[i]));
+  for (const ServiceNumber service : configured_)
+    if (Outcome<void> opened = open_secret(service); !opened) return opened.error();
+  enter_sandbox();
   start_workers();
-  publish_listeners();
   start_sources();
   observability_->start();
-  for (std::size_t i = 0; i < endpoints_.size(); ++i) {
-    Endpoint& endpoint = endpoints_[i];
-    workers_.front()->accept_from(std::move(endpoint.socket), i);
-    log::info("listening", {{"address", client_host(endpoint.address) + ":" +
-                                            std::to_string(endpoint.address.port)},
-                            {"tls", endpoint.tls ? "true" : "false"}});
-  }
+  for (const auto& [number, endpoint] : local_side_.endpoints()) open_endpoint(number);
   renew_certificate_later();
+  if (Outcome<void> watching = start_exit_triggers(); !watching) return watching.error();
+  notifier_.ready();
+  tell_status();
+  start_watchdog();
   return {};
 }
 
-void App::plan_endpoints() {
-  services_.resize(config_.services.size());
-  for (std::size_t i = 0; i < config_.services.size(); ++i) {
-    const Service& service = config_.services[i];
-    services_[i].listed = !service.by_bot();
-    for (const ClusterSelector& cluster : service.clusters)
-      if (!cluster.name.empty())
-        services_[i].clusters.push_back({cluster.name, cluster.default_namespace});
-    auto shared = std::find_if(endpoints_.begin(), endpoints_.end(),
-                               [](const Endpoint& endpoint) { return endpoint.shared; });
-    if (service.listen || shared == endpoints_.end()) {
-      Endpoint endpoint;
-      endpoint.shared = !service.listen;
-      endpoint.address = service.listen.value_or(config_.listen);
-      endpoint.auth = service.local_auth;
-      endpoint.tls = service.local_tls;
-      endpoints_.push_back(std::move(endpoint));
-      shared = endpoints_.end() - 1;
+// What opened files before this goes on with them. Threads that start later are in it, too.
+void App::enter_sandbox() {
+  if (!config_.sandbox) return;
+  granted_ = host::files_of(config_, source_.path);
+  sandbox_ = host::enter_sandbox(granted_);
+  log::debug(sandbox_ == host::Sandbox::on
+                 ? "files are restricted to those that are needed"
+                 : "this kernel has no Landlock: files are not restricted");
+}
+
+void App::start_watchdog() {
+  const auto interval = notifier_.watchdog_interval();
+  if (!interval) return;
+  std::vector<host::Watchdog::Ask> loops;
+  for (const auto& worker : workers_)
+    loops.emplace_back(
+        [raw = worker.get()](std::function<void()> then) { raw->heartbeat(std::move(then)); });
+  watchdog_ = std::make_unique<host::Watchdog>(io_, *interval, std::move(loops),
+                                               [this] { notifier_.watchdog(); });
+  watchdog_->start();
+}
+
+// For `systemctl status`.
+void App::tell_status() {
+  const auto ready = std::count_if(services_.begin(), services_.end(),
+                                   [](const auto& each) { return each.second.ready; });
+  notifier_.status(std::to_string(ready) + " of " + std::to_string(services_.size()) +
+                   " services are ready");
+}
+
+Outcome<void> App::start_exit_triggers() {
+  const auto activity = [this] {
+    host::ExitTriggers::Activity sum;
+    for (const auto& worker : workers_) {
+      sum.begun += worker->requests_begun();
+      sum.running += worker->requests_running();
     }
-    shared->services.push_back(i);
-    services_[i].endpoint = static_cast<std::size_t>(shared - endpoints_.begin());
-  }
-}
-
-// A new server certificate for all listeners that speak TLS.
-Outcome<void> App::renew_contexts() {
-  std::vector<std::string> names = config_.allowed_hosts;
-  for (const Endpoint& endpoint : endpoints_)
-    if (!is_loopback(endpoint.address)) names.push_back(client_host(endpoint.address));
-  Outcome<tls::LeafPem> leaf = tls::issue_server_leaf(trust_, names);
-  if (!leaf) return leaf.error();
-  certificate_end_ = leaf->not_after;
-  for (Endpoint& endpoint : endpoints_) {
-    if (!endpoint.tls) continue;
-    const bool mutual = endpoint.auth == LocalAuth::mtls;
-    Outcome<tls::ContextPtr> context =
-        tls::make_local_context(leaf->certificate + trust_.ca_certificate, leaf->key,
-                                mutual ? trust_.ca_certificate : std::string());
-    if (!context) return context.error();
-    endpoint.context = std::move(*context);
-  }
-  tls::wipe(leaf->key);
-  return {};
-}
-
-relay::ListenerPtr App::make_listener(const Endpoint& endpoint) const {
-  auto listener = std::make_shared<relay::Listener>();
-  listener->address = endpoint.address.host + ":" + std::to_string(endpoint.address.port);
-  listener->auth = endpoint.auth;
-  if (endpoint.auth == LocalAuth::token) listener->token = trust_.token;
-  listener->allowed_hosts = config_.allowed_hosts;
-  listener->any_ip_host = config_.allow_remote;
-  listener->context = endpoint.context;
-  for (const std::size_t service : endpoint.services) add_routes(*listener, endpoint, service);
-  return listener;
-}
-
-void App::add_routes(relay::Listener& listener, const Endpoint& endpoint,
-                     std::size_t service) const {
-  const ServiceState& state = services_[service];
-  listener.upstreams.push_back(service);
-  for (const auto& [cluster, upstream] : state.upstreams) listener.upstreams.push_back(upstream);
-  for (const teleport::ServedCluster& cluster : state.clusters) {
-    relay::Route route = route_to(service, cluster.name);
-    if (endpoint.shared) {
-      route.local_prefix = http::local_prefix(route.cluster);
-      listener.by_segment.emplace(route.local_prefix.substr(1), listener.routes.size());
-    }
-    listener.routes.push_back(std::move(route));
-  }
-  for (const auto& [cluster, why] : state.absent)
-    listener.absent.emplace(http::local_prefix(cluster).substr(1), why);
-  if (!state.listed)
-    listener.waiting_for =
-        "kubelane does not know yet which clusters Teleport lists for its bot; see its log if this "
-        "lasts";
-}
-
-relay::Route App::route_to(std::size_t service, const std::string& cluster) const {
-  const ServiceState& state = services_[service];
-  relay::Route route;
-  route.cluster = cluster;
-  route.service = service;
-  route.upstream = state.bound ? state.upstreams.at(cluster) : service;
-  route.teleport_cluster = state.teleport_cluster;
-  route.upstream_prefix = http::teleport_prefix(route.teleport_cluster, route.cluster);
-  const MeterSlots::Slot slot = meters_.of(service, cluster);
-  route.meter = slot.index;
-  route.meter_owner = slot.owner;
-  return route;
-}
-
-void App::publish_listeners() {
-  for (std::size_t i = 0; i < endpoints_.size(); ++i) {
-    const relay::ListenerPtr listener = make_listener(endpoints_[i]);
-    for (const auto& worker : workers_) worker->set_listener(i, listener);
-  }
+    return sum;
+  };
+  const auto triggered = [this](const std::string& why) {
+    if (drain_.begun()) return;
+    log::info("stopping: finishing what is running", {{"cause", why}});
+    drain(0);
+  };
+  exit_triggers_ = std::make_unique<host::ExitTriggers>(io_, config_.exit, activity, triggered);
+  return exit_triggers_->start();
 }
 
 void App::start_workers() {
@@ -267,48 +197,18 @@ void App::start_workers() {
   }
 }
 
-void App::protocol_seen(std::size_t upstream, bool http2) {
-  std::optional<bool>& known = upstreams_[upstream].http2;
-  if (known == http2) return;
-  known = http2;
-  log::info("the Proxy's protocol",
-            {{"service", config_.services[upstreams_[upstream].service].label()},
-             {"protocol", http2 ? "HTTP/2" : "HTTP/1.1"}});
-  for (const auto& worker : workers_) worker->protocol_seen(upstream, http2);
-}
-
-Outcome<void> App::make_bot() {
-  if (std::none_of(config_.services.begin(), config_.services.end(),
-                   [](const Service& service) { return service.by_bot(); }))
-    return {};
-  std::unique_ptr<teleport::BotStorage> storage = teleport::make_memory_storage();
-  if (!config_.storage_path.empty()) {
-    Outcome<std::unique_ptr<teleport::BotStorage>> opened =
-        teleport::open_directory_storage(config_.storage_path);
-    if (!opened) return opened.error();
-    storage = std::move(*opened);
-  } else if (config_.onboarding.join_method == JoinMethod::token && !config_.oneshot) {
-    log::warn(
-        "join_method token with storage in memory: the token is good for one join, so a restart "
-        "needs a new one; give storage a directory, or use another join method");
-  }
-  teleport::Bot::Events events;
-  events.on_inventory = [this](std::size_t service, const teleport::Inventory& inventory,
-                               bool bound) { listed(service, inventory, bound); };
-  events.on_proxy = [this](const teleport::HostPort& proxy) { discovery_->set_address(proxy); };
-  bot_ = std::make_unique<teleport::Bot>(io_, config_, std::move(storage), std::move(events));
-  return {};
-}
-
 void App::start_sources() {
   teleport::PingOptions options;
   teleport::parse_host_port(config_.proxy_server, 443, options.address);
   options.ca_file = config_.proxy_ca;
   options.insecure = config_.insecure;
   discovery_ = std::make_unique<teleport::Discovery>(io_, options);
-  for (std::size_t i = 0; i < services_.size(); ++i) add_source(i, i, "");
+  for (const ServiceNumber service : configured_)
+    services_.at(service).upstream = add_source(service, "");
+  publish_listeners();
   discovery_->start();
   for (UpstreamState& upstream : upstreams_) upstream.source->start();
+  tell_bot();
   if (bot_) bot_->start();
   if (!config_.oneshot) return;
   oneshot_timer_.expires_after(oneshot_limit);
@@ -319,129 +219,11 @@ void App::start_sources() {
   });
 }
 
-// `cluster`: the one that it is for, where each has its own identity.
-void App::add_source(std::size_t upstream, std::size_t service, const std::string& cluster) {
-  const Service& configured = config_.services[service];
-  if (upstreams_.size() <= upstream) upstreams_.resize(upstream + 1);
-  std::unique_ptr<teleport::IdentityFeed> feed;
-  std::optional<std::string> only_cluster;
-  if (configured.by_bot()) {
-    feed = bot_->feed(service, cluster);
-  } else {
-    feed = std::make_unique<teleport::CredentialDirectory>(io_, configured.credentials_path,
-                                                           config_.timeouts.credentials_poll);
-    only_cluster = configured.clusters.size() == 1 ? configured.clusters.front().name : "";
-  }
-  upstreams_[upstream].service = service;
-  upstreams_[upstream].cluster = cluster;
-  upstreams_[upstream].source = std::make_unique<teleport::ServiceSource>(
-      io_, configured.label(), std::move(only_cluster), std::move(feed), *discovery_,
-      [this, upstream](const link::UpstreamSnapshotPtr& snapshot) {
-        published(upstream, snapshot);
-      });
-}
-
-void App::published(std::size_t upstream, const link::UpstreamSnapshotPtr& snapshot) {
-  const std::size_t service = upstreams_[upstream].service;
-  ServiceState& state = services_[service];
-  const std::string& teleport_cluster = snapshot->target.teleport_cluster;
-  if (!teleport_cluster.empty() && teleport_cluster != state.teleport_cluster) {
-    state.teleport_cluster = teleport_cluster;
-    state.stale_kubeconfig = true;
-    publish_listeners();  // the routes lead through it
-  }
-  for (const auto& worker : workers_) worker->adopt(upstream, snapshot);
-  look_at(service);
-}
-
-// Teleport lists these clusters for the bot.
-void App::listed(std::size_t service, const teleport::Inventory& inventory, bool bound) {
-  ServiceState& state = services_[service];
-  const std::string& label = config_.services[service].label();
-  const auto has = [](const std::vector<teleport::ServedCluster>& clusters,
-                      const std::string& name) {
-    return std::any_of(clusters.begin(), clusters.end(),
-                       [&](const teleport::ServedCluster& each) { return each.name == name; });
-  };
-  const bool first = !state.listed;
-  for (const teleport::ServedCluster& cluster : state.clusters) {
-    if (first || has(inventory.clusters, cluster.name)) continue;
-    log::warn("a cluster is gone", {{"service", label}, {"cluster", cluster.name}});
-    state.absent[cluster.name] = "Kubernetes cluster \"" + cluster.name +
-                                 "\" is gone: Teleport does not list it any more for kubelane's "
-                                 "bot. It is served again when "
-                                 "it comes back.";
-  }
-  for (const teleport::Inventory::Missing& missing : inventory.missing)
-    if (first || !state.absent.contains(missing.name))
-      state.absent[missing.name] =
-          "Kubernetes cluster \"" + missing.name + "\" is not to be had: " + missing.cause;
-  for (const teleport::ServedCluster& cluster : inventory.clusters) {
-    state.absent.erase(cluster.name);
-    if (!first && !has(state.clusters, cluster.name))
-      log::info("a cluster has appeared", {{"service", label},
-                                           {"cluster", cluster.name},
-                                           {"server", server_url(service, cluster.name)}});
-  }
-  while (state.absent.size() > most_absent) state.absent.erase(state.absent.begin());
-  state.clusters = inventory.clusters;
-  meters_.keep(service, state.clusters);
-  state.bound = bound && config_.services[service].type == Service::Type::kubernetes_v2;
-  state.listed = true;
-  state.stale_kubeconfig = true;
-  std::vector<std::size_t> fresh;
-  if (state.bound) {
-    for (const teleport::ServedCluster& cluster : state.clusters) {
-      if (state.upstreams.contains(cluster.name)) continue;
-      fresh.push_back(upstreams_.size());
-      state.upstreams[cluster.name] = fresh.back();
-      add_source(fresh.back(), service, cluster.name);
-    }
-  }
-  publish_listeners();
-  for (const std::size_t upstream : fresh) upstreams_[upstream].source->start();
-  look_at(service);
-}
-
-bool App::usable(std::size_t service) const {
-  const ServiceState& state = services_[service];
-  const auto good = [this](std::size_t upstream) {
-    const link::UpstreamSnapshotPtr& newest = upstreams_[upstream].source->newest();
-    return newest && newest->problem.empty();
-  };
-  if (!state.bound) return good(service);
-  return std::all_of(state.clusters.begin(), state.clusters.end(),
-                     [&](const auto& cluster) { return good(state.upstreams.at(cluster.name)); });
-}
-
-// What follows from news about a service: its kubeconfig, and whether it is ready.
-void App::look_at(std::size_t service) {
-  ServiceState& state = services_[service];
-  if (state.teleport_cluster.empty() || !state.listed) return;
-  if (state.stale_kubeconfig && !write_kubeconfig(service)) retry_kubeconfigs();
-  if (state.ready || state.stale_kubeconfig || !usable(service)) return;
-  state.ready = true;
-  const Service& configured = config_.services[service];
-  std::size_t told = 0;
-  for (const teleport::ServedCluster& cluster : state.clusters) {
-    if (++told > most_told) {
-      log::info("ready, and more",
-                {{"service", configured.label()}, {"clusters", state.clusters.size()}});
-      break;
-    }
-    log::info("ready", {{"service", configured.label()},
-                        {"cluster", cluster.name},
-                        {"server", server_url(service, cluster.name)},
-                        {"kubeconfig", configured.destination.path + "/kubeconfig.yaml"}});
-  }
-  if (!all_ready_ && std::all_of(services_.begin(), services_.end(),
-                                 [](const ServiceState& other) { return other.ready; })) {
-    all_ready_ = true;
-    log::info("kubelane is ready");
-    if (on_ready_) std::exchange(on_ready_, nullptr)();
-    if (config_.oneshot) return finish(0);
-    give_memory_back_later();
-  }
+// Its listener must have been published.
+void App::open_endpoint(std::size_t endpoint) {
+  workers_.front()->accept_from(local_side_.duplicate_socket(endpoint), endpoint);
+  log::info("listening", {{"address", local_side_.client_address(endpoint)},
+                          {"tls", local_side_.endpoints().at(endpoint).tls ? "true" : "false"}});
 }
 
 // Start-up (configuration, certificates, ping) needs memory that serving does not, and code: the
@@ -457,74 +239,12 @@ void App::give_memory_back_later() {
   });
 }
 
-std::string App::server_url(std::size_t service, const std::string& cluster) const {
-  const Endpoint& endpoint = endpoints_[services_[service].endpoint];
-  std::string host = client_host(endpoint.address);
-  if (host.find(':') != std::string::npos) host = "[" + host + "]";
-  return (endpoint.tls ? "https://" : "http://") + host + ":" +
-         std::to_string(endpoint.address.port) +
-         (endpoint.shared ? http::local_prefix(cluster) : std::string());
-}
-
-// True when the file is there as it should be. Names are tbot's (data-path spec 1.5, 1.6).
-bool App::write_kubeconfig(std::size_t service) {
-  const Service& configured = config_.services[service];
-  const Endpoint& endpoint = endpoints_[services_[service].endpoint];
-  ServiceState& state = services_[service];
-  const std::string& teleport_cluster = state.teleport_cluster;
-  const bool v2 = configured.type == Service::Type::kubernetes_v2;
-  kube::Kubeconfig kubeconfig;
-  for (const teleport::ServedCluster& cluster : state.clusters) {
-    kube::KubeconfigCluster entry;
-    entry.context = teleport_cluster + "-" + cluster.name;
-    if (v2) {
-      Outcome<std::string> context = kube::expand_context_name(configured.context_name_template,
-                                                               teleport_cluster, cluster.name);
-      if (context) entry.context = std::move(*context);
-    }
-    entry.server = server_url(service, cluster.name);
-    entry.name_space = cluster.default_namespace;
-    kubeconfig.clusters.push_back(std::move(entry));
-  }
-  kubeconfig.user =
-      v2 || kubeconfig.clusters.empty() ? teleport_cluster : kubeconfig.clusters.front().context;
-  if (endpoint.tls) kubeconfig.ca_pem = trust_.ca_certificate;
-  if (endpoint.auth == LocalAuth::token) kubeconfig.token = trust_.token;
-  if (endpoint.auth == LocalAuth::mtls) {
-    kubeconfig.client_certificate_pem = client_leaf_.certificate;
-    kubeconfig.client_key_pem = client_leaf_.key;
-  }
-  Outcome<kube::WriteReport> written =
-      kube::write_kubeconfig(configured.destination, kube::render(kubeconfig));
-  if (!written) {
-    log::error("cannot write the kubeconfig; trying again",
-               {{"service", configured.label()}, {"cause", written.error().message}});
-    return false;
-  }
-  for (const std::string& warning : written->warnings)
-    log::warn("kubeconfig written, but not for all its readers",
-              {{"service", configured.label()}, {"cause", warning}});
-  if (written->changed) log::info("kubeconfig written", {{"path", written->path}});
-  state.stale_kubeconfig = false;
-  state.kubeconfig_written = true;
-  return true;
-}
-
-void App::retry_kubeconfigs() {
-  kubeconfig_timer_.expires_after(kubeconfig_retry);
-  kubeconfig_timer_.async_wait([this](boost::system::error_code error) {
-    if (error) return;
-    for (std::size_t i = 0; i < services_.size(); ++i)
-      if (services_[i].stale_kubeconfig) look_at(i);
-  });
-}
-
 void App::renew_certificate_later() {
   certificate_timer_.expires_after(certificate_check);
   certificate_timer_.async_wait([this](boost::system::error_code error) {
     if (error) return;
-    if (system_clock::now() >= certificate_end_ - certificate_renew_before) {
-      if (Outcome<void> renewed = renew_contexts(); !renewed)
+    if (local_side_.wants_renewal()) {
+      if (Outcome<void> renewed = local_side_.renew_certificate(config_); !renewed)
         log::error("cannot renew the local server certificate",
                    {{"cause", renewed.error().message}});
       publish_listeners();
@@ -537,52 +257,54 @@ void App::await_signal() {
   signals_.async_wait([this](boost::system::error_code error, int signal) {
     if (error) return;
     if (signal == SIGHUP || signal == SIGUSR1) {
-      log::info("reading the credentials again", {{"signal", signal}});
-      for (const UpstreamState& upstream : upstreams_)
-        if (!config_.services[upstream.service].by_bot()) upstream.source->reload();
-      if (bot_) bot_->renew_now("signal", teleport::Bot::Wish::operators);
-      discovery_->refresh();
-    } else if (draining_) {
+      if (signal == SIGHUP && !drain_.begun()) {
+        notifier_.reloading();
+        reload();
+        notifier_.ready();
+        tell_status();
+      }
+      read_credentials(signal);
+    } else if (drain_.begun()) {
       log::warn("second signal: stopping now");
-      finish(1);
+      finish(exit_zero() ? 0 : 1);
       return;
     } else {
       log::info("stopping: finishing what is running", {{"signal", signal}});
-      drain();
+      drain(signal);
     }
     await_signal();
   });
 }
 
-void App::drain() {
-  draining_ = true;
-  // Only then: a connection must not come to a worker that is through with its drain.
-  workers_.front()->stop_accepting([this] { boost::asio::post(io_, [this] { drain_workers(); }); });
-  drain_timer_.expires_after(config_.timeouts.drain);
-  drain_timer_.async_wait([this](boost::system::error_code error) {
-    if (error) return;
-    log::warn("drain deadline passed: ending what still runs");
-    for (const auto& worker : workers_) worker->end_all();
-    drain_timer_.expires_after(last_moments);
-    drain_timer_.async_wait([this](boost::system::error_code cancelled) {
-      if (cancelled) return;
-      std::size_t open = 0;
-      for (const auto& worker : workers_) open += worker->connections();
-      if (open > 0) log::warn("cutting connections that did not end", {{"connections", open}});
-      finish(0);
-    });
+void App::read_credentials(int signal) {
+  log::info("reading the credentials again", {{"signal", signal}});
+  for (const UpstreamState& upstream : upstreams_)
+    if (upstream.source && !services_.at(upstream.service).configured.by_bot())
+      upstream.source->reload();
+  if (bot_) bot_->renew_now("signal", teleport::Bot::Wish::operators);
+  discovery_->refresh();
+}
+
+// `signal` 0: by itself, which always ends well.
+void App::drain(int signal) {
+  notifier_.stopping();
+  Drain::Times times;
+  times.limit = config_.timeouts.drain;
+  if (signal == SIGTERM) times.delay = config_.exit.min_sigterm_delay;
+  if (times.delay.count() > 0)
+    log::info("serving on before the drain", {{"milliseconds", times.delay.count()}});
+  const bool by_itself = signal == 0;
+  drain_.begin(times, [this, by_itself](bool complete) {
+    const int exit_code = complete || by_itself || exit_zero() ? 0 : 1;
+    release_storage([this, exit_code] { finish(exit_code); });
   });
 }
 
-void App::drain_workers() {
-  undrained_workers_ = workers_.size();
-  for (const auto& worker : workers_) {
-    worker->drain([this] {
-      boost::asio::post(io_, [this] {
-        if (--undrained_workers_ == 0) finish(0);
-      });
-    });
-  }
+// Where a cluster's tools take any other code for a failure of the Pod, 0 is the default.
+bool App::exit_zero() const {
+  const char* const cluster = std::getenv("KUBERNETES_SERVICE_HOST");
+  const bool contained = ::getpid() == 1 || (cluster != nullptr && *cluster != '\0');
+  return config_.exit.zero_on_sigterm.value_or(contained);
 }
 
 void App::finish(int exit_code) {

@@ -16,7 +16,8 @@
 namespace kubelane {
 
 struct ServiceView {
-  std::string name;  // service_names()
+  std::size_t number = 0;  // Route::service: none is used twice
+  std::string name;        // service_names()
   bool by_bot = false;
   bool listed = false;              // its clusters are known, not only configured
   bool kubeconfig_written = false;  // at least once
@@ -25,16 +26,16 @@ struct ServiceView {
 };
 
 struct UpstreamView {
-  std::size_t service = 0;
-  std::string cluster;               // that its certificate is bound to; empty: any
-  link::UpstreamSnapshotPtr newest;  // null: none yet
-  tls::IdentityPtr identity;         // the newest good one, expired or not; null: none yet
-  std::uint64_t identities = 0;      // taken so far
-  std::string renewal_problem;       // why there is no newer one
+  std::optional<std::size_t> service;  // index into ControlView::services; none: it has ended
+  std::string cluster;                 // that its certificate is bound to; empty: any
+  link::UpstreamSnapshotPtr newest;    // null: none yet
+  tls::IdentityPtr identity;           // the newest good one, expired or not; null: none yet
+  std::uint64_t identities = 0;        // taken so far
+  std::string renewal_problem;         // why there is no newer one
 };
 
 struct ControlView {
-  std::vector<ServiceView> services;    // by index
+  std::vector<ServiceView> services;    // as in the configuration
   std::vector<UpstreamView> upstreams;  // by Route::upstream
   std::optional<teleport::BotCondition> bot;
   std::chrono::system_clock::time_point local_certificate_end{};

@@ -4,17 +4,29 @@
 #include <cstdlib>
 #include <iostream>
 
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/use_future.hpp>
+
 #include "proxy/teleport/bot_storage.hpp"
 #include "proxy/teleport/bound_keypair.hpp"
 
 namespace kubelane {
 namespace {
 
+// Where nothing else runs.
+Outcome<teleport::StoredBot> load(teleport::BotStorage& storage) {
+  boost::asio::io_context io;
+  auto stored = boost::asio::co_spawn(io, storage.load(), boost::asio::use_future);
+  io.run();
+  return stored.get();
+}
+
 Outcome<std::string> public_line(const Command& command) {
   Outcome<std::unique_ptr<teleport::BotStorage>> storage =
       teleport::open_directory_storage(command.storage_path);
   if (!storage) return storage.error();
-  Outcome<teleport::StoredBot> stored = (*storage)->load();
+  Outcome<teleport::StoredBot> stored = load(**storage);
   if (!stored) return stored.error();
   Outcome<teleport::BoundKeypair> keypair = teleport::BoundKeypair::parse(stored->keypair);
   if (!keypair) return keypair.error();

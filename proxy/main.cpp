@@ -9,6 +9,7 @@
 #include "proxy/app.hpp"
 #include "proxy/cli/commands.hpp"
 #include "proxy/cli/run_command.hpp"
+#include "proxy/configure_commands.hpp"
 #include "proxy/keypair_command.hpp"
 #include "proxy/observe/log.hpp"
 #include "tls/free_lists.hpp"
@@ -41,11 +42,12 @@ bool unusable(const LoadResult& loaded) {
   return true;
 }
 
-int serve(LoadResult loaded, const std::function<void()>& ready = {}) {
+int serve(const Command& command, LoadResult loaded, const std::function<void()>& ready = {}) {
   kubelane::log::init(loaded.config.log_format, loaded.config.log_level);
   for (const kubelane::Problem& warning : loaded.warnings)
     kubelane::log::warn("configuration", {{"problem", warning.text()}});
-  kubelane::App app(std::move(loaded.config));
+  kubelane::App app(std::move(loaded.config),
+                    {command.config_path, [&command] { return kubelane::resolve(command); }});
   app.when_ready(ready);
   const int code = app.run();
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
@@ -70,7 +72,7 @@ int check(const Command& command) {
 
 int start(const Command& command) {
   LoadResult loaded = kubelane::resolve(command);
-  return unusable(loaded) ? exit_code::usage : serve(std::move(loaded));
+  return unusable(loaded) ? exit_code::usage : serve(command, std::move(loaded));
 }
 
 int run_with_command(Command command) {
@@ -79,9 +81,9 @@ int run_with_command(Command command) {
   LoadResult loaded = kubelane::resolve(command);
   if (unusable(loaded)) return exit_code::usage;
   const cli::RunPlan plan = cli::run_plan(command.run, loaded.config);
-  return cli::run_beside(plan, [&loaded](const std::function<void()>& ready) {
+  return cli::run_beside(plan, [&command, &loaded](const std::function<void()>& ready) {
     kubelane::tls::guard_secrets();
-    return serve(std::move(loaded), ready);
+    return serve(command, std::move(loaded), ready);
   });
 }
 
@@ -95,6 +97,10 @@ int run(int argc, char** argv) {
       return start(command);
     case Kind::check:
       return check(command);
+    case Kind::configure:
+      return kubelane::configure(command);
+    case Kind::migrate:
+      return kubelane::migrate(command);
     case Kind::run:
       return run_with_command(command);
     case Kind::wait:

@@ -57,7 +57,9 @@ std::vector<observe::UpstreamState> upstreams_by_service(const MetricsInput& inp
   for (const WorkerReport& report : input.reports) {
     for (std::size_t i = 0; i < report.upstreams.size() && i < input.view.upstreams.size(); ++i) {
       const observe::UpstreamState& each = report.upstreams[i];
-      observe::UpstreamState& sum = sums[input.view.upstreams[i].service];
+      const std::optional<std::size_t> service = input.view.upstreams[i].service;
+      if (!service) continue;
+      observe::UpstreamState& sum = sums[*service];
       sum.busy += each.busy;
       sum.idle += each.idle;
       sum.links += each.links;
@@ -188,7 +190,7 @@ void write_identities(PrometheusText& text, const MetricsInput& input) {
   for (const UpstreamView& upstream : view.upstreams)
     if (upstream.identity)
       text.sample({{"kind", "upstream"},
-                   {"service", view.services[upstream.service].name},
+                   {"service", view.services[*upstream.service].name},
                    {"cluster", upstream.cluster}},
                   seconds_of(upstream.identity->not_after));
   if (view.bot && view.bot->not_after)
@@ -199,7 +201,7 @@ void write_identities(PrometheusText& text, const MetricsInput& input) {
                "Certificates taken: made by the bot, or found in the directory of tbot's.");
   std::uint64_t found = 0;
   for (const UpstreamView& upstream : view.upstreams)
-    if (!view.services[upstream.service].by_bot) found += upstream.identities;
+    if (upstream.service && !view.services[*upstream.service].by_bot) found += upstream.identities;
   text.sample({{"result", "success"}}, real(found + (view.bot ? view.bot->renewed : 0)));
   text.sample({{"result", "failure"}}, real(view.bot ? view.bot->failed : 0));
   if (!view.bot) return;

@@ -126,7 +126,7 @@ std::string Observability::certificates() const {
     if (!upstream.identity) continue;
     json::object each = certificate("upstream", upstream.identity->not_after);
     each["not_before"] = utc(upstream.identity->not_before);
-    each["service"] = view.services[upstream.service].name;
+    each["service"] = view.services[*upstream.service].name;
     if (!upstream.cluster.empty()) each["cluster"] = upstream.cluster;
     each["user"] = upstream.identity->user;
     each["teleport_cluster"] = upstream.identity->teleport_cluster;

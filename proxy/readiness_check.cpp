@@ -124,8 +124,11 @@ void ReadinessCheck::probe_due(const ControlView& view,
 
 void ReadinessCheck::forget_gone(const ControlView& view) {
   std::erase_if(probed_, [&view](const auto& entry) {
-    if (entry.first.first >= view.services.size()) return !entry.second.running;
-    const std::vector<relay::Route>& routes = view.services[entry.first.first].routes;
+    const auto service =
+        std::find_if(view.services.begin(), view.services.end(),
+                     [&](const ServiceView& each) { return each.number == entry.first.first; });
+    if (service == view.services.end()) return !entry.second.running;
+    const std::vector<relay::Route>& routes = service->routes;
     return !entry.second.running &&
            std::none_of(routes.begin(), routes.end(), [&entry](const relay::Route& route) {
              return route.cluster == entry.first.second;

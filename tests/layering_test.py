@@ -14,6 +14,7 @@ ALLOWED = {
     "proxy/observe": {"config"},
     "proxy/http": {"config"},
     "proxy/runtime": {"config", "tls", "proxy/observe"},
+    "proxy/host": {"config", "tls", "proxy/observe", "proxy/runtime"},
     "proxy/link": {"config", "tls", "proxy/observe", "proxy/http", "proxy/runtime"},
     "proxy/relay": {"config", "tls", "proxy/observe", "proxy/http", "proxy/runtime", "proxy/link"},
     "proxy/teleport": {"config", "tls", "proxy/observe", "proxy/http", "proxy/runtime",
@@ -22,13 +23,14 @@ ALLOWED = {
     "proxy/admin": {"config", "tls", "proxy/observe", "proxy/runtime", "proxy/link"},
     "proxy/cli": {"config", "tls", "proxy/observe"},
     "proxy": {"config", "tls", "proxy/observe", "proxy/http", "proxy/runtime", "proxy/link",
-              "proxy/relay", "proxy/teleport", "proxy/kube", "proxy/admin", "proxy/cli"},
+              "proxy/relay", "proxy/teleport", "proxy/kube", "proxy/host",
+              "proxy/admin", "proxy/cli"},
 }
 
 # pattern, folders where it is at home, why it is banned elsewhere
 BANS = [
-    (r"#include <boost/asio", ["proxy/runtime", "proxy/teleport", "proxy/admin", "proxy/cli",
-                              "proxy"],
+    (r"#include <boost/asio", ["proxy/runtime", "proxy/host", "proxy/admin", "proxy/cli",
+                              "proxy/teleport", "proxy"],
      "Asio runs the control thread only"),
     (r"#include <openssl/", ["tls", "proxy/kube", "proxy/relay", "proxy/teleport"],
      "OpenSSL stays behind tls/"),

@@ -15,7 +15,7 @@ function(kubelane_unit_tests folder)
     gtest_discover_tests(${folder}_unit_tests DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT 120)
   endif()
 endfunction()
-foreach(folder config tls http observe runtime link relay teleport kube admin cli)
+foreach(folder config tls http observe runtime host link relay teleport kube admin cli)
   kubelane_unit_tests(${folder})
 endforeach()
 # The README's example is a test, too.

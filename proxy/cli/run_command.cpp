@@ -32,7 +32,7 @@ RunPlan run_plan(const RunOptions& options, const Config& config) {
   RunPlan plan;
   plan.words = options.words;
   plan.until_ready = options.wait_timeout;
-  plan.to_stop = config.timeouts.drain + after_drain;
+  plan.to_stop = config.exit.min_sigterm_delay + config.timeouts.drain + after_drain;
   for (const Service& service : config.services)
     plan.kubeconfig +=
         (plan.kubeconfig.empty() ? "" : ":") + service.destination.path + "/kubeconfig.yaml";

@@ -161,6 +161,8 @@ void init(LogFormat format, LogLevel level) {
   sink();
 }
 
+void set_format(LogFormat format) { format_ = format; }
+
 void set_level(LogLevel level) { level_ = level; }
 
 LogLevel level() noexcept { return level_.load(std::memory_order_relaxed); }

@@ -32,6 +32,7 @@ using Fields = std::initializer_list<Field>;
 // JSON: {"time":"…","level":"info","message":"…","key":"value"}. Control characters and bytes that
 // are no UTF-8 are escaped in both. Text leaves out empty values.
 void init(LogFormat format, LogLevel level);
+void set_format(LogFormat format);
 void set_level(LogLevel level);
 LogLevel level() noexcept;
 std::string_view name(LogLevel level) noexcept;  // "debug", "info", "warn", "error"

@@ -31,7 +31,6 @@ Exchange::Exchange(LocalHttp1& local, const Admission& admission)
     : local_(local),
       worker_(local.worker_),
       route_(*admission.route),
-      service_(worker_.config_.services[admission.route->service]),
       pool_(*worker_.upstreams_[admission.route->upstream]),
       listener_(local.listener_),
       down_(worker_.buffers_, http::Direction::response),
@@ -191,7 +190,7 @@ Result<std::size_t> Exchange::compose_head() {
   const http::HeadVerdict verdict = local_.parser_.request(local_.up_.buffer.view(), head);
   if (verdict.kind != http::HeadVerdict::Kind::done)
     return Error{Code::internal, Side::self, Retry::no, 0, "request head"};
-  const DefaultImpersonation impersonation(service_, head.fields(), false);
+  const DefaultImpersonation impersonation(route_.impersonation, head.fields(), false);
   http::RequestEdits edits;
   edits.strip_path_bytes = strip_bytes_;
   // Other credentials may have come while the connection was made; the prefix belongs to its own.
@@ -357,7 +356,7 @@ bool Exchange::take_response_head() {
     upstream_keeps_alive_ = head.keep_alive && head.body != http::BodyKind::until_close;
     close_local_ = close_local_ || !client_keeps_alive_ || local_.refuse_ ||
                    head.body == http::BodyKind::until_close ||
-                   worker_.phase_ != Worker::Phase::serving ||
+                   worker_.leaving(local_.listener_index_) ||
                    // Nobody will read the rest of the request.
                    (!upstream_keeps_alive_ && !local_.up_.finished());
   }
@@ -477,7 +476,7 @@ runtime::Task<Result<>> Exchange::relay() {
       if (down == Turn::done) {
         if (tunnel_) co_return Result<>();
         response_done_ = true;
-        if (worker_.phase_ != Worker::Phase::serving) close_local_ = true;
+        if (worker_.leaving(local_.listener_index_)) close_local_ = true;
       }
       if (down == Turn::again) local_.readiness_.wake();
     }

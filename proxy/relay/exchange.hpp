@@ -48,7 +48,6 @@ class Exchange {
   LocalHttp1& local_;
   Worker& worker_;
   const Route& route_;
-  const Service& service_;
   UpstreamPool& pool_;
   ListenerPtr listener_;  // keeps route_ alive
   link::UpstreamConnectionPtr upstream_;

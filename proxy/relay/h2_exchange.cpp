@@ -38,6 +38,7 @@ Error local_error(Code code, const char* where) { return {code, Side::local, Ret
 H2Exchange::H2Exchange(LocalHttp2& local, std::int32_t stream)
     : local_(local),
       worker_(local.worker_),
+      running_(worker_),
       local_stream_(stream),
       local_side_(*this),
       upstream_side_(*this),
@@ -115,8 +116,7 @@ void H2Exchange::begin(const http::H2Head& head) noexcept {
                   "exec, attach and port-forward need an upgrade, which HTTP/2 does not have: the "
                   "client must offer http/1.1 in the TLS handshake (ALPN) for this request");
   }
-  const DefaultImpersonation impersonation(worker_.config_.services[route_->service], head.fields,
-                                           true);
+  const DefaultImpersonation impersonation(route_->impersonation, head.fields, true);
   http::RequestEdits edits;
   edits.strip_path_bytes = admission.strip_bytes;
   std::string own_prefix;

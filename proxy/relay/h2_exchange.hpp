@@ -12,6 +12,7 @@
 #include "proxy/relay/access_log.hpp"
 #include "proxy/relay/listener.hpp"
 #include "proxy/relay/request_meter.hpp"
+#include "proxy/relay/worker.hpp"
 #include "proxy/runtime/byte_queue.hpp"
 #include "proxy/runtime/deadline.hpp"
 #include "proxy/runtime/task.hpp"
@@ -121,6 +122,7 @@ class H2Exchange final : public runtime::PooledFrame, private runtime::Deadline 
 
   LocalHttp2& local_;
   Worker& worker_;
+  const Worker::Running running_;
   const std::int32_t local_stream_;
   std::size_t index_in_local_ = 0;
   LocalSide local_side_;

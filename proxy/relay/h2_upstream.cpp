@@ -80,6 +80,11 @@ void H2Upstream::saw_http1() {
 
 void H2Upstream::adopted() { dial_if_wanted(); }
 
+void H2Upstream::retire() {
+  end_links();
+  fail_waiting({Code::no_identity, Side::self, Retry::no, 0, "lease"});
+}
+
 // A link should be there before a request asks for it: the running one is of an older identity, or
 // nobody knows yet which protocol the Proxy speaks.
 bool H2Upstream::wants_link() const noexcept {
@@ -215,6 +220,10 @@ void H2Upstream::dialled(Result<link::UpstreamConnectionPtr> connected, std::uin
     dial();
     return;
   }
+  fail_waiting(error);
+}
+
+void H2Upstream::fail_waiting(const Error& error) {
   std::list<H2Exchange*> failed;
   failed.swap(waiting_);
   for (H2Exchange* exchange : failed) {

@@ -45,6 +45,9 @@ class H2Upstream {
   // first, then the old one retires.
   void adopted();
 
+  // Nobody shall go this way any more: running streams finish, waiting ones are answered.
+  void retire();
+
   // Finds a link for the exchange, or queues it, or answers it.
   void place(H2Exchange& exchange);
   void withdraw(H2Exchange& exchange) noexcept;
@@ -70,6 +73,7 @@ class H2Upstream {
   void dial_for_waiting();
   void place_waiting();
   void refuse_waiting();
+  void fail_waiting(const Error& error);
   void add(UpstreamLink& link) { links_.push_back(&link); }
   void remove(UpstreamLink& link) noexcept;
   // A stream ended on some link, or the link's limit grew; a link takes no more streams.

@@ -12,14 +12,14 @@ bool impersonates(const http::Field& field) noexcept {
 
 }  // namespace
 
-DefaultImpersonation::DefaultImpersonation(const Service& service, http::Fields request,
+DefaultImpersonation::DefaultImpersonation(const Impersonation& configured, http::Fields request,
                                            bool lower_case) noexcept {
-  if (service.impersonate_user.empty() && service.impersonate_groups.empty()) return;
+  if (configured.user.empty() && configured.groups.empty()) return;
   if (std::any_of(request.begin(), request.end(), impersonates)) return;
-  if (!service.impersonate_user.empty())
-    add(lower_case ? "impersonate-user" : "Impersonate-User", service.impersonate_user,
+  if (!configured.user.empty())
+    add(lower_case ? "impersonate-user" : "Impersonate-User", configured.user,
         http::FieldId::impersonate_user);
-  for (const std::string& group : service.impersonate_groups)
+  for (const std::string& group : configured.groups)
     add(lower_case ? "impersonate-group" : "Impersonate-Group", group,
         http::FieldId::impersonate_group);
 }

@@ -5,20 +5,28 @@
 #include <array>
 #include <cstddef>
 #include <span>
+#include <string>
 #include <string_view>
+#include <vector>
 
-#include "config/config.hpp"
 #include "proxy/http/field.hpp"
 
 namespace kubelane::relay {
 
-// Slices of the service, which must outlive it.
+// Whom requests of a service speak for; empty: nobody but the certificate's user.
+struct Impersonation {
+  std::string user;
+  std::vector<std::string> groups;
+};
+
+// Slices of the above, which must outlive it.
 class DefaultImpersonation {
  public:
   // `request`: the client's fields; with an Impersonate-* of its own among them there are no
   // others.
   // `lower_case`: the names as HTTP/2 wants them.
-  DefaultImpersonation(const Service& service, http::Fields request, bool lower_case) noexcept;
+  DefaultImpersonation(const Impersonation& configured, http::Fields request,
+                       bool lower_case) noexcept;
   std::span<const http::Field> fields() const noexcept { return {fields_.data(), count_}; }
 
  private:

@@ -13,6 +13,7 @@
 #include "config/config.hpp"
 #include "config/result.hpp"
 #include "proxy/link/upstream_snapshot.hpp"
+#include "proxy/relay/impersonation.hpp"
 #include "tls/openssl.hpp"
 
 namespace kubelane::relay {
@@ -21,12 +22,13 @@ namespace kubelane::relay {
 struct Route {
   std::string cluster;
   std::string local_prefix;       // "/prod"; empty on a listener of its own
-  std::size_t service = 0;        // index into Config::services
+  std::size_t service = 0;        // its number, never used twice
   std::size_t upstream = 0;       // the way there: index of a worker's pools
   std::string teleport_cluster;   // of the prefix below; empty: not known yet
   std::string upstream_prefix;    // /v1/teleport/x/y, for path routing
   std::size_t meter = 0;          // index of a worker's route meters
   std::uint64_t meter_owner = 0;  // whose the meter is: slots are used again
+  Impersonation impersonation;    // for requests that name none
 };
 
 // What goes before the client's path on a connection to this target; may use `storage`.
@@ -51,6 +53,7 @@ struct Listener {
   std::unordered_map<std::string, std::size_t> by_segment;  // "prod" -> index into routes
   std::unordered_map<std::string, std::string> absent;  // "old" -> why it is not served (any more)
   std::string waiting_for;  // why clusters may still be missing; empty: the list is known
+  bool closing = false;     // nothing is accepted any more: connections finish what they do and end
 
   // The route of a path, or null. `strip_bytes`: how much of the path is the local prefix. The only
   // cluster of a listener also answers without its prefix: `kubectl get --raw` drops the path of

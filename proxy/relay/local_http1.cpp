@@ -20,7 +20,7 @@ constexpr std::chrono::seconds linger_time{1};
 constexpr std::chrono::milliseconds ticket_patience{100};
 constexpr unsigned max_rejected_tokens = 3;
 
-http::HeadLimits head_limits(const Config& config) {
+http::HeadLimits head_limits(const Settings& config) {
   return {config.limits.max_header_bytes, config.limits.max_header_fields};
 }
 
@@ -92,9 +92,7 @@ runtime::Task<bool> LocalHttp1::read_head() {
         co_return co_await refuse_head(code, std::move(message), deadline - timeouts.request_head);
       }
     }
-    // Between requests a drain closes the connection; a head that has begun may still be served.
-    if (worker_.phase_ == Worker::Phase::ending ||
-        (worker_.phase_ == Worker::Phase::draining && !begun)) {
+    if (worker_.phase_ == Worker::Phase::ending) {
       co_await end_properly(false);
       co_return false;
     }
@@ -120,6 +118,12 @@ runtime::Task<bool> LocalHttp1::read_head() {
     }
     up_.buffer.release_if_empty();
     if (step.kind == Kind::failed) co_return false;
+    // Between requests a drain closes the connection, as does the end of its listener. What has
+    // arrived of a head is served.
+    if (worker_.leaving(listener_index_) && !begun && step.kind != Kind::eof) {
+      co_await end_properly(false);
+      co_return false;
+    }
     if (step.kind == Kind::eof) {
       // Both sides are done when nothing was begun: no need for a word of our own.
       if (begun) co_await end_properly(false);
@@ -151,6 +155,7 @@ runtime::Task<bool> LocalHttp1::refuse_head(Code code, std::string message,
 }
 
 runtime::Task<After> LocalHttp1::serve_request() {
+  const Worker::Running running(worker_);
   const http::RequestHead& head = worker_.request_head_;
   head_method_ = head.method == "HEAD";
   up_.passed = 0;
@@ -204,8 +209,7 @@ runtime::Task<After> LocalHttp1::answer(Error error, std::string message, bool b
   const http::StatusAnswer status = http::answer_for(error);
   count_own_answer(worker_.meter_, error);
   if (error.code == Code::unauthorized) ++rejected_tokens_;
-  const bool close = status.close || body_unread || refuse_ ||
-                     worker_.phase_ != Worker::Phase::serving ||
+  const bool close = status.close || body_unread || refuse_ || worker_.leaving(listener_index_) ||
                      rejected_tokens_ >= max_rejected_tokens;
   if (log::enabled(LogLevel::debug)) {
     log::debug("answered locally", {{"listener", listener_->address},

@@ -16,7 +16,7 @@ constexpr unsigned max_rejected_heads = 50;
 constexpr std::chrono::seconds notice_time{1};
 constexpr std::chrono::seconds goodbye_time{1};
 
-http::H2Limits limits_of(const Config& config) {
+http::H2Limits limits_of(const Settings& config) {
   http::H2Limits limits;
   limits.max_header_bytes = config.limits.max_header_bytes;
   limits.max_header_fields = config.limits.max_header_fields;
@@ -134,7 +134,9 @@ bool LocalHttp2::look_at_phase(Clock::time_point now) noexcept {
     return false;
   }
   const bool draining = worker_.phase_ != Worker::Phase::serving;
-  if (draining || (!notice_sent_ && worker_.lost_http2(*base_.listener_))) shut_down();
+  if (worker_.leaving(base_.listener_index_) ||
+      (!notice_sent_ && worker_.lost_http2(*base_.listener_)))
+    shut_down();
   if (notice_sent_ && !session_.goaway_sent() && now - notice_at_ >= notice_time)
     session_.goaway(H2Code::no_error);
   if (draining) {

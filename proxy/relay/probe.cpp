@@ -70,7 +70,7 @@ std::string Probe::request() const {
   text.append(upstream_prefix(route_, target, own_prefix)).append("/version HTTP/1.1\r\nHost: ");
   text.append(target.authority).append("\r\nAccept: application/json\r\n");
   text += "User-Agent: kubelane/" KUBELANE_VERSION " (readiness)\r\n";
-  const DefaultImpersonation impersonation(worker_.config_.services[route_.service], {}, false);
+  const DefaultImpersonation impersonation(route_.impersonation, {}, false);
   for (const http::Field& field : impersonation.fields())
     text.append(field.name).append(": ").append(field.value).append("\r\n");
   return text + "\r\n";

@@ -15,7 +15,7 @@ bool same_way(const link::UpstreamSnapshot& left, const link::UpstreamSnapshot& 
 
 }  // namespace
 
-UpstreamPool::UpstreamPool(runtime::EventLoop& loop, const Config& config)
+UpstreamPool::UpstreamPool(runtime::EventLoop& loop, const Settings& config)
     : loop_(loop),
       config_(config),
       sessions_(std::make_shared<tls::SessionCache>()),

@@ -8,9 +8,9 @@
 #include <string>
 #include <vector>
 
-#include "config/config.hpp"
 #include "proxy/link/connect.hpp"
 #include "proxy/observe/meters.hpp"
+#include "proxy/relay/settings.hpp"
 #include "proxy/runtime/event_loop.hpp"
 
 namespace kubelane::relay {
@@ -18,7 +18,7 @@ namespace kubelane::relay {
 // Owns: idle connections, sessions. Thread: its worker. Must outlive the leases it gave.
 class UpstreamPool {
  public:
-  UpstreamPool(runtime::EventLoop& loop, const Config& config);
+  UpstreamPool(runtime::EventLoop& loop, const Settings& config);
   ~UpstreamPool();
 
   // Takes a newer snapshot. Another identity or target: idle connections close now, sessions are
@@ -69,7 +69,7 @@ class UpstreamPool {
   void close_idle();
 
   runtime::EventLoop& loop_;
-  const Config& config_;
+  const Settings& config_;
   link::UpstreamSnapshotPtr snapshot_;
   std::shared_ptr<tls::SessionCache> sessions_;
   std::vector<link::UpstreamConnectionPtr> idle_;  // oldest first

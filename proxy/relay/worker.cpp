@@ -49,7 +49,9 @@ void Worker::set_listener(std::size_t index, ListenerPtr listener) {
     for (const std::size_t upstream : listener->upstreams) add_upstreams(upstream + 1);
     own_meters(*listener);
     if (listeners_.size() <= index) listeners_.resize(index + 1);
+    const bool closes = listener->closing && listeners_[index] && !listeners_[index]->closing;
     listeners_[index] = std::move(listener);
+    if (closes) wake_all();
   });
 }
 
@@ -58,6 +60,23 @@ void Worker::adopt(std::size_t upstream, link::UpstreamSnapshotPtr snapshot) {
     add_upstreams(upstream + 1);
     upstreams_[upstream]->adopt(std::move(snapshot));
     h2_upstreams_[upstream]->adopted();
+  });
+}
+
+void Worker::retire(std::size_t upstream) {
+  loop_.post([this, upstream] {
+    auto nobody = std::make_shared<link::UpstreamSnapshot>();
+    nobody->problem = "it was removed from kubelane's configuration";
+    upstreams_[upstream]->adopt(std::move(nobody));
+    h2_upstreams_[upstream]->retire();
+  });
+}
+
+void Worker::change_settings(const Config& config) {
+  loop_.post([this, settings = Settings(config)] {
+    config_.limits = settings.limits;
+    config_.timeouts = settings.timeouts;
+    buffers_.set_limit(config_.limits.buffer_memory_bytes / std::max(1u, config_.workers));
   });
 }
 
@@ -93,15 +112,26 @@ void Worker::wake_all() {
 void Worker::accept_from(tls::UniqueFd socket, std::size_t listener) {
   // std::function wants copyable captures: the descriptor is owned again on the other side.
   loop_.post([this, raw = socket.release(), listener] {
-    acceptors_.push_back(std::make_unique<runtime::Acceptor>(
-        loop_, tls::UniqueFd(raw),
-        [this, listener](tls::UniqueFd fd) { place(std::move(fd), listener); }));
+    acceptors_.push_back(
+        {listener, std::make_unique<runtime::Acceptor>(
+                       loop_, tls::UniqueFd(raw),
+                       [this, listener](tls::UniqueFd fd) { place(std::move(fd), listener); })});
+  });
+}
+
+void Worker::stop_accepting_from(std::size_t listener, bool handed_over) {
+  loop_.post([this, listener, handed_over] {
+    std::erase_if(acceptors_, [listener, handed_over](const Accepting& each) {
+      if (each.listener != listener) return false;
+      if (!handed_over) each.acceptor->close();
+      return true;
+    });
   });
 }
 
 void Worker::stop_accepting(std::function<void()> then) {
   loop_.post([this, then = std::move(then)] {
-    for (const auto& acceptor : acceptors_) acceptor->close();
+    for (const Accepting& each : acceptors_) each.acceptor->close();
     then();
   });
 }

@@ -20,6 +20,7 @@
 #include "proxy/relay/h2_upstream.hpp"
 #include "proxy/relay/listener.hpp"
 #include "proxy/relay/probe.hpp"
+#include "proxy/relay/settings.hpp"
 #include "proxy/relay/upstream_pool.hpp"
 #include "proxy/runtime/acceptor.hpp"
 #include "proxy/runtime/buffer.hpp"
@@ -53,8 +54,14 @@ class Worker {
   // `upstream`: a way to clusters, one per service and more where each cluster has its own.
   void adopt(std::size_t upstream, link::UpstreamSnapshotPtr snapshot);
   void protocol_seen(std::size_t upstream, bool http2);
+  // Nobody goes that way any more: what runs on it finishes. adopt() opens it again.
+  void retire(std::size_t upstream);
+  // Other limits and timeouts, for what begins from now on. The rest stays as it was at the start.
+  void change_settings(const Config& config);
   // Accepts that listener's connections, for the whole group. For one of the workers.
   void accept_from(tls::UniqueFd socket, std::size_t listener);
+  // What the kernel has accepted already is taken; unless somebody else accepts from that socket.
+  void stop_accepting_from(std::size_t listener, bool handed_over);
   // No new connections; those that the kernel has accepted are still placed. `then` runs on the
   // worker's thread, after which nothing is handed to another worker any more.
   void stop_accepting(std::function<void()> then);
@@ -71,9 +78,17 @@ class Worker {
   void heartbeat(std::function<void()> then);
   // One request to that cluster, with the credentials of now.
   void probe(Route route, std::function<void(ProbeResult)> then);
-  // Connections given to it and not yet gone. The one value that threads share (relaxed).
+  // Connections given to it and not yet gone. This and the next two are all that threads share
+  // (relaxed).
   std::size_t connections() const noexcept {
     return connection_count_.load(std::memory_order_relaxed);
+  }
+  // Requests whose head has come, over both protocols, and those of them that are not over.
+  std::uint64_t requests_begun() const noexcept {
+    return requests_begun_.load(std::memory_order_relaxed);
+  }
+  std::uint64_t requests_running() const noexcept {
+    return requests_running_.load(std::memory_order_relaxed);
   }
 
  private:
@@ -87,12 +102,32 @@ class Worker {
   friend class Probe;
   friend class Tunnel;
   enum class Phase : std::uint8_t { serving, draining, ending };
+  // A request, from its head to its end. Only the worker's thread writes.
+  class Running {
+   public:
+    explicit Running(Worker& worker) noexcept : worker_(worker) {
+      worker.requests_begun_.store(worker.requests_begun() + 1, std::memory_order_relaxed);
+      worker.requests_running_.store(worker.requests_running() + 1, std::memory_order_relaxed);
+    }
+    ~Running() {
+      worker_.requests_running_.store(worker_.requests_running() - 1, std::memory_order_relaxed);
+    }
+    Running(const Running&) = delete;
+    Running& operator=(const Running&) = delete;
+
+   private:
+    Worker& worker_;
+  };
 
   void add_upstreams(std::size_t count);
   void place(tls::UniqueFd fd, std::size_t listener);
   void connection_gone(LocalConnection& connection);
   // Tells who waits for the drain once connections are gone, the local ones first.
   void look_at_drain();
+  // Connections of this listener are to end once they have finished what they do.
+  bool leaving(std::size_t listener) const noexcept {
+    return phase_ != Phase::serving || listeners_[listener]->closing;
+  }
   // HTTP/2 streams on this listener have a way upstream, as far as is known.
   bool offers_http2(const Listener& listener) const;
   // Some cluster of this listener is known to have none: its clients must come back with HTTP/1.1.
@@ -107,14 +142,18 @@ class Worker {
   runtime::Clock::time_point turn_to_end_watch() noexcept;
 
   const std::string name_;  // of its thread, for those who look at the process
-  const Config& config_;
+  Settings config_;
   WorkerReports reports_;
   const std::vector<std::unique_ptr<Worker>>& group_;
   runtime::EventLoop loop_;
   tls::WriteBatch batch_;
   runtime::BufferPool buffers_;
   std::vector<ListenerPtr> listeners_;
-  std::vector<std::unique_ptr<runtime::Acceptor>> acceptors_;
+  struct Accepting {
+    std::size_t listener;
+    std::unique_ptr<runtime::Acceptor> acceptor;
+  };
+  std::vector<Accepting> acceptors_;
   std::vector<std::unique_ptr<UpstreamPool>> upstreams_;   // by upstream
   std::vector<std::unique_ptr<H2Upstream>> h2_upstreams_;  // the same
   std::vector<LocalConnection*> local_connections_;        // each knows its index
@@ -128,6 +167,8 @@ class Worker {
   runtime::Clock::time_point drain_began_{};
   std::size_t watch_turns_ = 0;  // given in this drain
   std::atomic<std::size_t> connection_count_{0};
+  std::atomic<std::uint64_t> requests_begun_{0};
+  std::atomic<std::uint64_t> requests_running_{0};
 
   // Scratch of one turn: never valid across a suspension.
   http::RequestHead request_head_;

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
@@ -85,6 +86,33 @@ Outcome<ListeningSocket> listen_on(const ListenAddress& address) {
   made.port = ntohs(storage.ss_family == AF_INET
                         ? reinterpret_cast<const sockaddr_in*>(&storage)->sin_port
                         : reinterpret_cast<const sockaddr_in6*>(&storage)->sin6_port);
+  return made;
+}
+
+Outcome<ListeningSocket> listen_by(tls::UniqueFd fd, ListenAddress& address) {
+  sockaddr_storage storage{};
+  socklen_t length = sizeof storage;
+  int listens = 0;
+  socklen_t size = sizeof listens;
+  if (::getsockname(fd.get(), reinterpret_cast<sockaddr*>(&storage), &length) != 0 ||
+      (storage.ss_family != AF_INET && storage.ss_family != AF_INET6) ||
+      ::getsockopt(fd.get(), SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) != 0 || listens == 0)
+    return Failure{Code::config, "is no socket that listens for TCP (ListenStream=127.0.0.1:PORT)"};
+  const bool four = storage.ss_family == AF_INET;
+  const auto& v4 = reinterpret_cast<const sockaddr_in&>(storage);
+  const auto& v6 = reinterpret_cast<const sockaddr_in6&>(storage);
+  char text[INET6_ADDRSTRLEN] = {};
+  ::inet_ntop(
+      storage.ss_family,
+      four ? static_cast<const void*>(&v4.sin_addr) : static_cast<const void*>(&v6.sin6_addr), text,
+      sizeof text);
+  address.host = text;
+  address.port = ntohs(four ? v4.sin_port : v6.sin6_port);
+  set_socket_options(fd.get(), is_loopback(storage));
+  ::fcntl(fd.get(), F_SETFL, ::fcntl(fd.get(), F_GETFL) | O_NONBLOCK);
+  ListeningSocket made;
+  made.fd = std::move(fd);
+  made.port = address.port;
   return made;
 }
 

@@ -20,6 +20,9 @@ struct ListeningSocket {
 
 // Binds and listens. Failure: which address, why, what to do.
 Outcome<ListeningSocket> listen_on(const ListenAddress& address);
+// One that somebody else has opened: takes `fd`, and says in `address` where it listens. Failure:
+// it is no socket that listens for TCP.
+Outcome<ListeningSocket> listen_by(tls::UniqueFd fd, ListenAddress& address);
 
 // Owns: the listening socket. Takes one connection per round of the loop, because the first
 // step of a handshake is the longest thing a worker does, and running requests shall not wait for a

@@ -66,6 +66,7 @@ class BufferPool {
  public:
   explicit BufferPool(std::size_t limit_bytes) noexcept : limit_bytes_(limit_bytes) {}
 
+  void set_limit(std::size_t bytes) noexcept { limit_bytes_ = bytes; }
   // New work should be refused: three quarters of the limit are lent.
   bool scarce() const noexcept { return lent_bytes_ > limit_bytes_ / 4 * 3; }
   // Nothing is left to lend: who holds bytes that nobody takes must give them up.

@@ -26,6 +26,7 @@ struct AuthError {
     not_found,            // the same
     locked,               // a lock is in force
     generation_mismatch,  // somebody else renews the same identity: stop
+    storage,              // where the bot is kept cannot be read or written now
     state_mismatch,       // somebody else has joined by the same key: stop
     in_doubt,             // whether the last join was carried out nobody knows: stop
     other

@@ -1,7 +1,6 @@
 #include "proxy/teleport/bot.hpp"
 
 #include <algorithm>
-#include <cstdlib>
 
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/co_spawn.hpp>
@@ -37,18 +36,14 @@ constexpr milliseconds last_back_off{60'000};
 constexpr milliseconds look_interval{2'000};
 constexpr minutes locked_pause{5};
 constexpr seconds busy_pause{30};
-constexpr seconds rotation_settles{10};  // a rotation changes several CAs, one after the other
+constexpr milliseconds storage_pause{5'000};  // at most: another pod may just have let go of it
+constexpr seconds rotation_settles{10};       // a rotation changes several CAs, one after the other
 constexpr milliseconds watch_pause{2'000};
 constexpr minutes heartbeat_interval{30};
 
 const BotIdentityPtr nobody;
 const std::string no_text;
-const EnvironmentLookup environment =
-    [](const std::string& variable) -> std::optional<std::string> {
-  const char* value = std::getenv(variable.c_str());
-  if (value == nullptr) return std::nullopt;
-  return std::string(value);
-};
+const EnvironmentLookup environment = process_environment;
 
 }  // namespace
 
@@ -60,14 +55,6 @@ Bot::Bot(asio::io_context& io, const Config& config, std::unique_ptr<BotStorage>
       events_(std::move(events)),
       wake_(io),
       watch_timer_(io) {
-  for (std::size_t i = 0; i < config.services.size(); ++i) {
-    if (!config.services[i].by_bot()) continue;
-    Output output;
-    output.index = i;
-    output.service = &config.services[i];
-    output.selectors = output.service->clusters;
-    outputs_.push_back(std::move(output));
-  }
   if (!config.auth_server.empty()) return;
   const HttpsOrigin web = web_origin();
   const std::string said = environment("TELEPORT_TLS_ROUTING_CONN_UPGRADE").value_or("");
@@ -88,9 +75,13 @@ std::unique_ptr<IdentityFeed> Bot::feed(std::size_t service, const std::string& 
 }
 
 void Bot::start() {
-  load();
   asio::co_spawn(io_, run(), asio::detached);
   asio::co_spawn(io_, watch_rotations(), asio::detached);
+}
+
+void Bot::release(std::function<void()> done) {
+  asio::co_spawn(io_, storage_->release(),
+                 [done = std::move(done)](const std::exception_ptr&) { done(); });
 }
 
 void Bot::renew_now(const std::string& why, Wish whose) {
@@ -100,6 +91,12 @@ void Bot::renew_now(const std::string& why, Wish whose) {
   retry_at_ = {};
   if (!in_doubt_) renew_at_ = {};
   for (Output& output : outputs_) output.renew_at = {};
+  ++renewals_asked_;
+  wake();
+}
+
+void Bot::reconfigure(const Config& config, std::map<std::size_t, Service> services) {
+  wanted_ = Wanted{config, std::move(services)};
   wake();
 }
 
@@ -128,22 +125,33 @@ asio::awaitable<void> Bot::run() {
 // All that is due, in the order in which one thing needs the other.
 asio::awaitable<AuthResult<void>> Bot::round() {
   woken_ = only_outputs_failed_ = false;
+  if (wanted_) {
+    take_over(std::move(*wanted_));
+    wanted_.reset();
+  }
   if (rotation_at_ <= Clock::now()) {
     rotation_at_ = Clock::time_point::max();
     if (!in_doubt_) renew_at_ = {};
     for (Output& output : outputs_) output.renew_at = {};
     host_cas_.clear();
   }
+  if (!loaded_ || storage_->superseded()) {
+    const AuthResult<void> loaded = co_await load();
+    if (!loaded) co_return loaded;
+  }
+  if (save_at_ <= Clock::now()) co_await save();
   if (!cluster_ || !identity_valid()) {
     const AuthResult<void> learnt = co_await learn_cluster();
     if (!learnt) co_return learnt;
   }
+  AuthResult<void> renewed = boost::system::in_place_value;
   if (!identity_valid() || renew_at_ <= Clock::now()) {
     // Teleport may have been upgraded, or want other keys now. What is known serves if it is
     // silent.
     if (identity_valid()) co_await learn_cluster();
-    const AuthResult<void> renewed = co_await renew_identity();
-    if (!renewed) co_return renewed;
+    renewed = co_await renew_identity();
+    // What cannot be stored is not asked for; the identity there is goes on making others.
+    if (!renewed && !(renewed.error().kind == Kind::storage && identity_valid())) co_return renewed;
   }
   const AuthResult<void> connected = co_await connect();
   if (!connected) co_return connected;
@@ -167,11 +175,11 @@ asio::awaitable<AuthResult<void>> Bot::round() {
   only_outputs_failed_ = !first_failure;
   if (!first_failure) co_return first_failure;
   if (heartbeat_at_ <= Clock::now()) co_await send_heartbeat();
-  co_return boost::system::in_place_value;
+  co_return renewed;
 }
 
 Bot::Clock::time_point Bot::next_due() const {
-  Clock::time_point next = std::min({renew_at_, rotation_at_, heartbeat_at_});
+  Clock::time_point next = std::min({renew_at_, rotation_at_, heartbeat_at_, save_at_});
   for (const Output& output : outputs_) next = std::min({next, output.renew_at, output.list_at});
   return next;
 }
@@ -243,6 +251,9 @@ void Bot::failed(const AuthError& error) {
         pause = jittered(last_back_off, 0.3);
       }
       break;
+    case Kind::storage:
+      pause = std::min(pause, storage_pause);
+      break;
     case Kind::busy:
       pause = std::max<milliseconds>(pause, jittered(busy_pause, 0.3));
       break;
@@ -274,7 +285,8 @@ void Bot::failed(const AuthError& error) {
                 {{"cause", problem}});
   }
   problem_ = problem;
-  if (!only_outputs_failed_) set_problem(problem);
+  const bool serves = only_outputs_failed_ || (error.kind == Kind::storage && identity_valid());
+  if (!serves) set_problem(problem);
 }
 
 BotCondition Bot::condition() const {
@@ -312,31 +324,41 @@ void Bot::set_problem(Output& output, const std::string& problem) {
 
 // ---------------------------------------------------------------- the bot's own identity
 
-void Bot::load() {
-  Outcome<StoredBot> stored = storage_->load();
-  if (!stored) {
+asio::awaitable<AuthResult<void>> Bot::load() {
+  const Outcome<StoredBot> stored = co_await storage_->load();
+  if (!stored && stored.error().code != Code::io)
+    co_return AuthError{Kind::storage, stored.error().message, false};
+  loaded_ = true;
+  if (stored)
+    use(*stored);
+  else
     log::error("the bot's stored identity cannot be read; joining anew",
                {{"cause", stored.error().message}});
-    return;
-  }
-  if (stored->join_pending) in_doubt_ = true;
-  if (!stored->identity) return;
+  co_return boost::system::in_place_value;
+}
+
+void Bot::use(const StoredBot& stored) {
+  if (stored.join_pending) in_doubt_ = true;
+  if (!stored.identity) return;
   const Outcome<std::string> token = read_token(config_.onboarding);
-  if (token && token_hash(*token) != stored->token_hash) {
+  if (token && token_hash(*token) != stored.token_hash) {
     log::info("another join token than before: joining anew");
     return;
   }
-  const tls::TeleportSubject& subject = stored->identity->subject;
+  const tls::TeleportSubject& subject = stored.identity->subject;
   if (subject.not_after <= system_clock::now()) {
     log::warn("the bot's stored identity has expired", {{"expired", utc(subject.not_after)}});
-    if (subject.renewable) spent_hash_ = stored->token_hash;
+    if (subject.renewable) spent_hash_ = stored.token_hash;
     return;
   }
-  identity_ = stored->identity;
-  identity_hash_ = stored->token_hash;
+  if (identity_) drop_client();  // it speaks as the one before
+  identity_ = stored.identity;
+  save_at_ = Clock::time_point::max();
+  renew_at_ = {};
+  identity_hash_ = stored.token_hash;
   log::info("the bot's stored identity is used",
             {{"user", subject.user}, {"expires", utc(subject.not_after)}});
-  if (!stored->join_pending && !(subject.renewable && stored->renewal_pending))
+  if (!stored.join_pending && !(subject.renewable && stored.renewal_pending))
     return;  // it is renewed at once
   in_doubt_ = true;
   // Whether the renewal that was under way was carried out cannot be found out, and to ask again
@@ -452,8 +474,13 @@ asio::awaitable<AuthResult<void>> Bot::renew_identity() {
   if (renewing) {
     const AuthResult<void> connected = co_await connect();
     if (!connected) co_return connected;
-    if (Outcome<void> ready = storage_->begin_renewal(*identity_); !ready)
-      co_return other_error(ready.error().message);
+    const BotIdentityPtr current = identity_;
+    const Outcome<void> ready = co_await storage_->begin_renewal(*current);
+    if (!ready) co_return AuthError{Kind::storage, ready.error().message, false};
+  }
+  if (!renewing && config_.onboarding.join_method == JoinMethod::token) {
+    const Outcome<void> proved = co_await storage_->prove();
+    if (!proved) co_return AuthError{Kind::storage, proved.error().message, false};
   }
   std::shared_ptr<EVP_PKEY> key = new_key();
   if (!key) co_return other_error("OpenSSL cannot make a key");
@@ -471,7 +498,7 @@ asio::awaitable<AuthResult<void>> Bot::renew_identity() {
     co_return boost::system::in_place_value;
   }
   if (!certs) {
-    if (renewing) storage_->end_renewal();
+    if (renewing) co_await storage_->end_renewal();
     if (!renewing && !certs.error().outcome_unknown &&
         config_.onboarding.join_method == JoinMethod::token &&
         (certs.error().kind == Kind::denied || certs.error().kind == Kind::not_found))
@@ -482,20 +509,18 @@ asio::awaitable<AuthResult<void>> Bot::renew_identity() {
       make_bot_identity(std::move(key), std::move(*certs), cluster_->cluster_name,
                         renewing ? identity_->subject.user : std::string());
   if (!made) co_return other_error(made.error().message);
-  co_return adopt(std::move(*made), hash);
+  const BotIdentityPtr fresh = std::move(*made);
+  co_return co_await adopt(fresh, hash);
 }
 
-AuthResult<void> Bot::adopt(BotIdentityPtr identity, const std::string& hash) {
-  // First what survives a crash, then what is used.
-  const Artifacts keypair = keypair_ ? keypair_->artifacts() : Artifacts();
-  if (Outcome<void> saved = storage_->save(*identity, hash, keypair); !saved)
-    log::error(
-        "the bot's new identity cannot be stored; after a restart the bot may need a new "
-        "token",
-        {{"cause", saved.error().message}});
+asio::awaitable<AuthResult<void>> Bot::adopt(BotIdentityPtr identity, const std::string& hash) {
   const bool first = !identity_;
   identity_ = std::move(identity);
   identity_hash_ = hash;
+  // First what survives a crash, then what is used.
+  save_at_ = Clock::time_point::max();
+  save_back_off_ = first_back_off;
+  co_await save();
   in_doubt_ = false;
   drop_client();
   ++condition_.renewed;
@@ -507,7 +532,27 @@ AuthResult<void> Bot::adopt(BotIdentityPtr identity, const std::string& hash) {
              {"instance", subject.bot_instance},
              {"renewable", subject.renewable ? "true" : "false"},
              {"expires", utc(subject.not_after)}});
-  return boost::system::in_place_value;
+  co_return boost::system::in_place_value;
+}
+
+// Until it has worked it is tried again, while the identity is in use.
+asio::awaitable<void> Bot::save() {
+  const BotIdentityPtr identity = identity_;
+  const Artifacts keypair = keypair_ ? keypair_->artifacts() : Artifacts();
+  const Outcome<void> saved = co_await storage_->save(*identity, identity_hash_, keypair);
+  const bool late = save_at_ != Clock::time_point::max();
+  if (saved) {
+    save_at_ = Clock::time_point::max();
+    if (late) log::info("the bot's identity is stored now");
+    co_return;
+  }
+  save_at_ = Clock::now() + jittered(save_back_off_, 0.5);
+  save_back_off_ = std::min(save_back_off_ * 2, last_back_off);
+  if (!late)
+    log::error(
+        "the bot's new identity cannot be stored; trying again. After a restart before that the "
+        "bot may need a new token",
+        {{"cause", saved.error().message}});
 }
 
 // `token` empty: by renewing the identity there is.

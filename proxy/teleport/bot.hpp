@@ -29,7 +29,7 @@
 
 namespace kubelane::teleport {
 
-// Thread: control. `config` must outlive it, and it must outlive its feeds.
+// Thread: control. It must outlive its feeds.
 class Bot {
  public:
   struct Events {
@@ -46,14 +46,22 @@ class Bot {
   Bot(const Bot&) = delete;
   Bot& operator=(const Bot&) = delete;
 
+  // After the first reconfigure().
   void start();
+  // Gives the storage up for the next process. `done` comes in any case, and soon.
+  void release(std::function<void()> done);
   // Renews everything now; what was stopped or is in doubt only by the operator's wish.
   enum class Wish : std::uint8_t { operators, our_own };
   void renew_now(const std::string& why, Wish whose);
 
+  // From its next round on: this configuration, and these services in place of those of now (none
+  // at first), by the numbers that feed() and on_inventory know. Without onboarding the
+  // configuration of before stays in use.
+  void reconfigure(const Config& config, std::map<std::size_t, Service> services);
+
   BotCondition condition() const;
 
-  // The identity of one service (index into Config::services): for all its clusters ("") or for
+  // The identity of one service (by its number): for all its clusters ("") or for
   // one.
   std::unique_ptr<IdentityFeed> feed(std::size_t service, const std::string& cluster);
 
@@ -64,8 +72,7 @@ class Bot {
   // What one service of the configuration needs.
   struct Output {
     std::size_t index = 0;
-    const Service* service = nullptr;
-    std::vector<ClusterSelector> selectors;
+    Service service;
     std::vector<std::string> roles;                 // of this round of certificates
     std::shared_ptr<EVP_PKEY> key;                  // the same
     BotIdentityPtr listing;                         // not bound to a cluster
@@ -78,6 +85,11 @@ class Bot {
     Clock::time_point renew_at{};
     Clock::time_point list_at{};
     std::string problem;
+  };
+
+  struct Wanted {
+    Config config;
+    std::map<std::size_t, Service> services;
   };
 
   boost::asio::awaitable<void> run();
@@ -102,10 +114,15 @@ class Bot {
   boost::asio::awaitable<void> send_heartbeat();
   boost::asio::awaitable<void> watch_rotations();
 
-  AuthResult<void> adopt(BotIdentityPtr identity, const std::string& hash);
-  Outcome<void> open_keypair(const std::string& hash);
-  AuthResult<void> take_grant(const std::shared_ptr<EVP_PKEY>& key, JoinGrant grant,
-                              const std::string& used, const std::string& hash);
+  void take_over(Wanted wanted);
+  boost::asio::awaitable<AuthResult<void>> load();
+  boost::asio::awaitable<AuthResult<void>> adopt(BotIdentityPtr identity, const std::string& hash);
+  boost::asio::awaitable<void> save();
+  void use(const StoredBot& stored);
+  boost::asio::awaitable<Outcome<void>> open_keypair(const std::string& hash);
+  boost::asio::awaitable<AuthResult<void>> take_grant(const std::shared_ptr<EVP_PKEY>& key,
+                                                      JoinGrant& grant, const std::string& used,
+                                                      const std::string& hash);
   AuthResult<void> doubt(const std::string& cause);
   AuthResult<void> publish(Output& output, const std::string& cluster, const BotIdentity& made);
   void told(Output& output, Inventory inventory);
@@ -113,7 +130,6 @@ class Bot {
   void healed();
   void set_problem(Output& output, const std::string& problem);
   void set_problem(const std::string& problem);
-  void load();
   void forget_identity();
   bool identity_valid() const;
   bool bound(const Output& output) const;
@@ -128,7 +144,8 @@ class Bot {
   void drop_client();
 
   boost::asio::io_context& io_;
-  const Config& config_;
+  Config config_;  // replaced between two rounds only: a round refers to it across its waits
+  std::optional<Wanted> wanted_;
   std::unique_ptr<BotStorage> storage_;
   Events events_;
   boost::asio::steady_timer wake_;
@@ -159,9 +176,13 @@ class Bot {
   std::chrono::milliseconds back_off_{1000};
   bool failing_ = false;
   bool unreachable_ = false;
+  bool loaded_ = false;                                   // what is stored is known
+  Clock::time_point save_at_ = Clock::time_point::max();  // the identity in use is not stored yet
+  std::chrono::milliseconds save_back_off_{1000};
   bool stopped_ = false;  // until somebody changes something and says so
   // Whether the last renewal or join was carried out nobody knows.
   bool in_doubt_ = false;
+  std::size_t renewals_asked_ = 0;  // by renew_now()
   bool woken_ = false;
   bool only_outputs_failed_ = false;  // in the last round: the bot itself is well
   bool sent_first_heartbeat_ = false;

@@ -113,23 +113,23 @@ class Bot::KeyRing final : public KeypairHolder {
 };
 
 // From the storage once, then as it changes; a key of the operator's is read for every join.
-Outcome<void> Bot::open_keypair(const std::string& hash) {
+asio::awaitable<Outcome<void>> Bot::open_keypair(const std::string& hash) {
   if (!keypair_) {
-    Outcome<StoredBot> stored = storage_->load();
-    if (!stored) return stored.error();
+    Outcome<StoredBot> stored = co_await storage_->load();
+    if (!stored) co_return stored.error();
     Outcome<BoundKeypair> parsed = BoundKeypair::parse(stored->keypair);
-    if (!parsed) return parsed.error();
+    if (!parsed) co_return parsed.error();
     keypair_ = std::make_unique<BoundKeypair>(std::move(*parsed));
     keypair_hash_ = stored->token_hash;
   }
   if (!keypair_hash_.empty() && keypair_hash_ != hash) keypair_->start_over();
   keypair_hash_ = hash;
   const BoundKeypairOptions& options = config_.onboarding.bound_keypair;
-  if (!options.has_static_key()) return boost::system::in_place_value;
+  if (!options.has_static_key()) co_return boost::system::in_place_value;
   Outcome<std::shared_ptr<EVP_PKEY>> key = read_static_key(options);
-  if (!key) return key.error();
+  if (!key) co_return key.error();
   keypair_->use_fixed(std::move(*key));
-  return boost::system::in_place_value;
+  co_return boost::system::in_place_value;
 }
 
 asio::awaitable<AuthResult<void>> Bot::renew_by_keypair() {
@@ -140,8 +140,8 @@ asio::awaitable<AuthResult<void>> Bot::renew_by_keypair() {
   const Outcome<std::string> token = read_token(config_.onboarding);
   if (!token) co_return other_error(token.error().message);
   const std::string hash = token_hash(*token);
-  if (Outcome<void> opened = open_keypair(hash); !opened)
-    co_return other_error(opened.error().message);
+  const Outcome<void> opened = co_await open_keypair(hash);
+  if (!opened) co_return other_error(opened.error().message);
   // Where nothing is kept the token must let each join pass (recovery mode insecure).
   const bool repeatable = config_.storage_path.empty();
   if (in_doubt_ && !repeatable && !identity_valid())
@@ -172,22 +172,27 @@ asio::awaitable<AuthResult<void>> Bot::renew_by_keypair() {
     if (!in_doubt_) storage_->end_join();  // else it is the note of an earlier join
     co_return error;
   }
-  co_return take_grant(request.key, std::move(*grant), ring.used(), hash);
+  JoinGrant granted = std::move(*grant);
+  co_return co_await take_grant(request.key, granted, ring.used(), hash);
 }
 
-AuthResult<void> Bot::take_grant(const std::shared_ptr<EVP_PKEY>& key, JoinGrant grant,
-                                 const std::string& used, const std::string& hash) {
+asio::awaitable<AuthResult<void>> Bot::take_grant(const std::shared_ptr<EVP_PKEY>& key,
+                                                  JoinGrant& grant, const std::string& used,
+                                                  const std::string& hash) {
   const std::string& bound = grant.public_key.empty() ? used : grant.public_key;
   if (Outcome<void> kept = keypair_->accept(std::move(grant.join_state), bound); !kept)
     log::error("the next join by the bot's key will fail", {{"cause", kept.error().message}});
   Outcome<BotIdentityPtr> made =
       make_bot_identity(key, std::move(grant.certs), cluster_->cluster_name, "");
-  if (made) return adopt(std::move(*made), hash);
+  if (made) {
+    const BotIdentityPtr fresh = std::move(*made);
+    co_return co_await adopt(fresh, hash);
+  }
   // Joined, and without anything to show for it: the next try costs another recovery.
   if (Outcome<void> saved = storage_->save_keypair(keypair_->artifacts()); !saved)
     log::error("what Teleport says of the join cannot be stored",
                {{"cause", saved.error().message}});
-  return doubt(made.error().message);
+  co_return doubt(made.error().message);
 }
 
 // With a certificate that still works there is time: the next try waits, as a renewal's does.

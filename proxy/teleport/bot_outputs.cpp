@@ -20,23 +20,50 @@ using std::chrono::system_clock;
 constexpr milliseconds list_interval{6'000};  // a new cluster is usable within 10 s
 constexpr std::size_t most_bound = 20'000;
 
+// What a certificate is made from.
+bool same_certificates(const Service& left, const Service& right) {
+  return left.type == right.type && left.roles == right.roles &&
+         left.credential_ttl == right.credential_ttl &&
+         left.renewal_interval == right.renewal_interval;
+}
+
 }  // namespace
 
 milliseconds Bot::ttl(const Output& output) const {
-  return output.service->credential_ttl.count() > 0 ? output.service->credential_ttl
-                                                    : config_.credential_ttl;
+  return output.service.credential_ttl.count() > 0 ? output.service.credential_ttl
+                                                   : config_.credential_ttl;
 }
 
 milliseconds Bot::interval(const Output& output) const {
-  return output.service->renewal_interval.count() > 0 ? output.service->renewal_interval
-                                                      : config_.renewal_interval;
+  return output.service.renewal_interval.count() > 0 ? output.service.renewal_interval
+                                                     : config_.renewal_interval;
 }
 
 // Each cluster has its own certificate: in a `kubernetes` service, and where the Proxy cannot route
 // by the path.
 bool Bot::bound(const Output& output) const {
-  return output.service->type == Service::Type::kubernetes ||
+  return output.service.type == Service::Type::kubernetes ||
          !supports_path_routing(cluster_->server_version);
+}
+
+// Between two rounds.
+void Bot::take_over(Wanted wanted) {
+  if (wanted.config.onboarding.given) config_ = std::move(wanted.config);
+  std::vector<Output> outputs;
+  for (auto& [index, service] : wanted.services) {
+    const auto known =
+        std::find_if(outputs_.begin(), outputs_.end(),
+                     [number = index](const Output& output) { return output.index == number; });
+    Output output;
+    if (known != outputs_.end()) output = std::move(*known);
+    if (!same_certificates(output.service, service)) output.renew_at = {};
+    output.index = index;
+    output.service = std::move(service);
+    output.list_at = {};
+    output.inventory.reset();  // whoever asked hears it anew
+    outputs.push_back(std::move(output));
+  }
+  outputs_ = std::move(outputs);
 }
 
 // Bound to a cluster, unless its name is empty.
@@ -51,7 +78,8 @@ CertsWish Bot::wish_for(const Output& output, const std::string& cluster) const 
 }
 
 asio::awaitable<AuthResult<void>> Bot::renew_output(Output& output) {
-  output.roles = output.service->roles;
+  const std::size_t asked = renewals_asked_;
+  output.roles = output.service.roles;
   if (output.roles.empty()) {
     AuthResult<std::vector<std::string>> roles =
         co_await client_->impersonable_roles(identity_->subject.user);
@@ -82,7 +110,8 @@ asio::awaitable<AuthResult<void>> Bot::renew_output(Output& output) {
     if (!published) co_return published;
   }
   output.list_at = {};
-  output.renew_at = Clock::now() + jittered(interval(output), -0.05);
+  // Who asked for it meanwhile wants a newer one than this.
+  if (renewals_asked_ == asked) output.renew_at = Clock::now() + jittered(interval(output), -0.05);
   co_return boost::system::in_place_value;
 }
 
@@ -109,10 +138,10 @@ asio::awaitable<AuthResult<void>> Bot::list(Output& output) {
     if (!lister) co_return lister.error();
     output.lister = std::move(*lister);
   }
-  const std::map<std::string, std::string> labels = labels_to_ask(output.selectors);
+  const std::map<std::string, std::string> labels = labels_to_ask(output.service.clusters);
   AuthResult<std::vector<KubeClusterInfo>> listed = co_await output.lister->kube_clusters(labels);
   if (!listed) co_return listed.error();
-  Inventory inventory = select_clusters(output.selectors, *listed);
+  Inventory inventory = select_clusters(output.service.clusters, *listed);
   if (bound(output)) {
     const AuthResult<void> done = co_await bind(output, inventory);
     if (!done) co_return done;
@@ -134,7 +163,7 @@ void Bot::told(Output& output, Inventory inventory) {
                                  missing) != output.inventory->missing.end();
     if (!known)
       log::warn("a cluster is not to be had; the others are served",
-                {{"service", output.service->label()},
+                {{"service", output.service.label()},
                  {"cluster", missing.name},
                  {"cause", missing.cause}});
   }
@@ -145,7 +174,7 @@ void Bot::told(Output& output, Inventory inventory) {
 
 // A certificate for each cluster that has none of this round.
 asio::awaitable<AuthResult<void>> Bot::bind(Output& output, const Inventory& inventory) {
-  const bool single = output.service->type == Service::Type::kubernetes;
+  const bool single = output.service.type == Service::Type::kubernetes;
   const std::vector<ServedCluster>& clusters = inventory.clusters;
   if (clusters.size() > most_bound) co_return other_error("there are too many clusters");
   std::map<std::string, tls::IdentityPtr>& have = output.bound;

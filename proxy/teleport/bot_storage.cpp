@@ -8,18 +8,18 @@
 #include <vector>
 
 #include <fcntl.h>
-#include <openssl/sha.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 
 #include "proxy/teleport/bound_keypair.hpp"
 #include "tls/key.hpp"
-#include "tls/public_key.hpp"
 #include "tls/socket.hpp"
 #include "tls/whole_file.hpp"
 
 namespace kubelane::teleport {
 namespace {
+
+namespace asio = boost::asio;
 
 constexpr std::size_t most_file_bytes = 1UL << 20;
 // Holds all files of one generation while they are being replaced: together they are consistent,
@@ -28,53 +28,7 @@ constexpr const char* journal_file = "kubelane-journal";
 constexpr const char* renewing_file = "kubelane-renewing";
 constexpr const char* joining_file = "kubelane-joining";
 
-constexpr std::array<const char*, 6> identity_files = {"tlscert",    "key-cert.pub", "key",
-                                                       "tlscacerts", "sshcacerts",   "tokenhash"};
-
 std::string sys_text(int error) { return std::generic_category().message(error); }
-
-std::string joined(const std::vector<std::string>& parts) {
-  std::string out;
-  for (const std::string& part : parts) out += (out.empty() ? "" : "$") + part;
-  return out;
-}
-
-std::vector<std::string> split(const std::string& text) {
-  std::vector<std::string> parts;
-  for (std::size_t at = 0; at < text.size();) {
-    const std::size_t end = std::min(text.find('$', at), text.size());
-    if (end > at) parts.push_back(text.substr(at, end - at));
-    at = end + 1;
-  }
-  return parts;
-}
-
-Artifacts artifacts_of(const BotIdentity& identity, const std::string& hash) {
-  Artifacts out;
-  out.files.emplace_back("tlscert", identity.issued.certificate);
-  out.files.emplace_back("key-cert.pub", identity.issued.ssh_certificate);
-  out.files.emplace_back("key", tls::stored_key_pem(identity.key.get()));
-  out.files.emplace_back("key.pub", tls::ssh_public_line(identity.key.get()));
-  out.files.emplace_back("tlscacerts", joined(identity.issued.cas));
-  out.files.emplace_back("sshcacerts", joined(identity.issued.ssh_cas));
-  out.files.emplace_back("tokenhash", hash);
-  return out;
-}
-
-// Null when the artifacts are no whole identity.
-BotIdentityPtr identity_of(const Artifacts& artifacts) {
-  Outcome<tls::KeyPtr> key = tls::parse_key(artifacts.at("key"));
-  if (!key) return nullptr;
-  IssuedCerts issued;
-  issued.certificate = artifacts.at("tlscert");
-  issued.ssh_certificate = artifacts.at("key-cert.pub");
-  issued.cas = split(artifacts.at("tlscacerts"));
-  issued.ssh_cas = split(artifacts.at("sshcacerts"));
-  // An expired one is of no use, and is none.
-  Outcome<BotIdentityPtr> identity =
-      make_bot_identity(std::shared_ptr<EVP_PKEY>(std::move(*key)), std::move(issued), "", "");
-  return identity ? std::move(*identity) : nullptr;
-}
 
 // name SP length LF bytes, one after the other.
 std::string to_journal(const Artifacts& artifacts) {
@@ -102,11 +56,14 @@ bool from_journal(std::string_view text, Artifacts& out) {
 
 class MemoryStorage final : public BotStorage {
  public:
-  Outcome<StoredBot> load() override { return StoredBot{}; }
-  Outcome<void> begin_renewal(const BotIdentity&) override { return boost::system::in_place_value; }
-  void end_renewal() override {}
-  Outcome<void> save(const BotIdentity&, const std::string&, const Artifacts&) override {
-    return boost::system::in_place_value;
+  asio::awaitable<Outcome<StoredBot>> load() override { co_return StoredBot{}; }
+  asio::awaitable<Outcome<void>> begin_renewal(const BotIdentity&) override {
+    co_return boost::system::in_place_value;
+  }
+  asio::awaitable<void> end_renewal() override { co_return; }
+  asio::awaitable<Outcome<void>> save(const BotIdentity&, const std::string&,
+                                      const Artifacts&) override {
+    co_return boost::system::in_place_value;
   }
   Outcome<void> save_keypair(const Artifacts&) override { return boost::system::in_place_value; }
   Outcome<void> begin_join() override { return boost::system::in_place_value; }
@@ -119,7 +76,39 @@ class DirectoryStorage final : public BotStorage {
   DirectoryStorage(std::string path, tls::UniqueFd directory, tls::UniqueFd lock)
       : path_(std::move(path)), directory_(std::move(directory)), lock_(std::move(lock)) {}
 
-  Outcome<StoredBot> load() override {
+  asio::awaitable<Outcome<StoredBot>> load() override { co_return read(); }
+  asio::awaitable<Outcome<void>> prove() override { co_return write_file(".write-test", ""); }
+  asio::awaitable<Outcome<void>> begin_renewal(const BotIdentity& current) override {
+    Outcome<void> proved = write_file(".write-test", "");
+    if (!proved) co_return proved;
+    co_return write_file(renewing_file, current.subject.serial);
+  }
+  asio::awaitable<void> end_renewal() override {
+    forget_renewal();
+    co_return;
+  }
+  asio::awaitable<Outcome<void>> save(const BotIdentity& identity, const std::string& hash,
+                                      const Artifacts& keypair) override {
+    co_return replace(identity, hash, keypair);
+  }
+
+  Outcome<void> save_keypair(const Artifacts& keypair) override { return write_files(keypair); }
+
+  Outcome<void> begin_join() override {
+    if (Outcome<void> proved = write_file(".write-test", ""); !proved) return proved;
+    return write_file(joining_file, "");
+  }
+
+  void end_join() override { ::unlinkat(directory_.get(), joining_file, 0); }
+
+  void forget_identity() override {
+    for (const char* name : {journal_file, renewing_file, "tlscert"})
+      ::unlinkat(directory_.get(), name, 0);
+    ::fsync(directory_.get());
+  }
+
+ private:
+  Outcome<StoredBot> read() const {
     StoredBot stored;
     Artifacts journal;
     std::string text;
@@ -145,15 +134,10 @@ class DirectoryStorage final : public BotStorage {
     return stored;
   }
 
-  Outcome<void> begin_renewal(const BotIdentity& current) override {
-    if (Outcome<void> proved = write_file(".write-test", ""); !proved) return proved;
-    return write_file(renewing_file, current.subject.serial);
-  }
+  void forget_renewal() const { ::unlinkat(directory_.get(), renewing_file, 0); }
 
-  void end_renewal() override { ::unlinkat(directory_.get(), renewing_file, 0); }
-
-  Outcome<void> save(const BotIdentity& identity, const std::string& hash,
-                     const Artifacts& keypair) override {
+  Outcome<void> replace(const BotIdentity& identity, const std::string& hash,
+                        const Artifacts& keypair) const {
     Artifacts artifacts = artifacts_of(identity, hash);
     if (artifacts.at("key").empty()) return failed("the key cannot be encoded");
     for (const auto& file : keypair.files) artifacts.files.push_back(file);
@@ -164,28 +148,12 @@ class DirectoryStorage final : public BotStorage {
     // From here on the new identity cannot be lost.
     if (Outcome<void> replaced = write_files(artifacts); !replaced) return replaced;
     ::unlinkat(directory_.get(), journal_file, 0);
-    end_renewal();
-    end_join();
+    forget_renewal();
+    ::unlinkat(directory_.get(), joining_file, 0);
     ::fsync(directory_.get());
     return boost::system::in_place_value;
   }
 
-  Outcome<void> save_keypair(const Artifacts& keypair) override { return write_files(keypair); }
-
-  Outcome<void> begin_join() override {
-    if (Outcome<void> proved = write_file(".write-test", ""); !proved) return proved;
-    return write_file(joining_file, "");
-  }
-
-  void end_join() override { ::unlinkat(directory_.get(), joining_file, 0); }
-
-  void forget_identity() override {
-    for (const char* name : {journal_file, renewing_file, "tlscert"})
-      ::unlinkat(directory_.get(), name, 0);
-    ::fsync(directory_.get());
-  }
-
- private:
   Failure failed(const std::string& why) const {
     return {Code::io, "the bot's storage " + path_ + ": " + why};
   }
@@ -238,12 +206,6 @@ class DirectoryStorage final : public BotStorage {
 };
 
 }  // namespace
-
-std::string token_hash(const std::string& token) {
-  unsigned char digest[SHA256_DIGEST_LENGTH];
-  SHA256(reinterpret_cast<const unsigned char*>(token.data()), token.size(), digest);
-  return tls::hex(digest, sizeof digest);
-}
 
 std::unique_ptr<BotStorage> make_memory_storage() { return std::make_unique<MemoryStorage>(); }
 

@@ -5,9 +5,11 @@
 #include <memory>
 #include <string>
 
+#include <boost/asio/awaitable.hpp>
+
 #include "config/result.hpp"
-#include "proxy/teleport/bot_artifacts.hpp"
 #include "proxy/teleport/bot_identity.hpp"
+#include "proxy/teleport/stored_bot.hpp"
 
 namespace kubelane::teleport {
 
@@ -21,19 +23,28 @@ struct StoredBot {
   bool join_pending = false;
 };
 
+// Each call has a deadline of its own, and what it is given lives until it has ended.
 class BotStorage {
  public:
   virtual ~BotStorage() = default;
-  virtual Outcome<StoredBot> load() = 0;
+  // Failure with Code::io: what is there cannot be read, now or later. Any other code: nobody knows
+  // yet what is there; ask again.
+  virtual boost::asio::awaitable<Outcome<StoredBot>> load() = 0;
+  // Proves that save() will work, as far as that can be known: for a join that spends its token.
+  virtual boost::asio::awaitable<Outcome<void>> prove() { co_return boost::system::in_place_value; }
   // Proves that save() will work, as far as that can be known, and notes down that this identity
   // is about to be renewed: a renewal whose answer cannot be kept locks the bot out.
-  virtual Outcome<void> begin_renewal(const BotIdentity& current) = 0;
+  virtual boost::asio::awaitable<Outcome<void>> begin_renewal(const BotIdentity& current) = 0;
   // The renewal was refused for sure: the identity is as good as before.
-  virtual void end_renewal() = 0;
+  virtual boost::asio::awaitable<void> end_renewal() = 0;
   // Durably, before it returns; ends a renewal or a join. `keypair`: of bound_keypair_files, empty
   // for the other methods; all of it survives, or nothing.
-  virtual Outcome<void> save(const BotIdentity& identity, const std::string& token_hash,
-                             const Artifacts& keypair) = 0;
+  virtual boost::asio::awaitable<Outcome<void>> save(const BotIdentity& identity,
+                                                     const std::string& token_hash,
+                                                     const Artifacts& keypair) = 0;
+  // Somebody else has stored an identity that follows ours: load() it before anything else.
+  virtual bool superseded() const { return false; }
+  // Of a join by a bound key, which is kept in memory or in a directory only.
   // Before a new key is told to anybody; or after a join whose certificate is of no use.
   virtual Outcome<void> save_keypair(const Artifacts& keypair) = 0;
   // The same as begin_renewal() and end_renewal(), of a join by a bound key.
@@ -41,6 +52,8 @@ class BotStorage {
   virtual void end_join() = 0;
   // Teleport refuses this identity for good: load() shall not find it again.
   virtual void forget_identity() = 0;
+  // Gives the storage up, so that the next process need not wait. The last call.
+  virtual boost::asio::awaitable<void> release() { co_return; }
 };
 
 std::unique_ptr<BotStorage> make_memory_storage();
@@ -48,8 +61,5 @@ std::unique_ptr<BotStorage> make_memory_storage();
 // Makes the directory (0700) where there is none, and takes tbot's advisory lock on it. Failure:
 // another process has it, or it cannot be written.
 Outcome<std::unique_ptr<BotStorage>> open_directory_storage(const std::string& path);
-
-// Lower-case hex of SHA-256, as tbot's `tokenhash` holds it.
-std::string token_hash(const std::string& token);
 
 }  // namespace kubelane::teleport

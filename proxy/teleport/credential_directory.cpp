@@ -96,13 +96,15 @@ void CredentialDirectory::watch() {
 void CredentialDirectory::await_events() {
   if (awaiting_ || !events_.is_open()) return;
   awaiting_ = true;
-  events_.async_read_some(boost::asio::buffer(event_bytes_),
-                          [this](boost::system::error_code error, std::size_t) {
-                            awaiting_ = false;
-                            if (error) return;
-                            schedule(settle);
-                            await_events();
-                          });
+  events_.async_read_some(
+      boost::asio::buffer(event_bytes_),
+      [this, alive = lifetime_.watch()](boost::system::error_code error, std::size_t) {
+        if (alive.over()) return;
+        awaiting_ = false;
+        if (error) return;
+        schedule(settle);
+        await_events();
+      });
 }
 
 void CredentialDirectory::schedule(milliseconds delay) {
@@ -112,8 +114,8 @@ void CredentialDirectory::schedule(milliseconds delay) {
   // Each event moves the reading away, up to a bound from the first.
   const steady_clock::time_point at = std::min(now + delay, first_event_ + longest_settle);
   read_timer_.expires_at(at);
-  read_timer_.async_wait([this](boost::system::error_code error) {
-    if (error) return;  // moved
+  read_timer_.async_wait([this, alive = lifetime_.watch()](boost::system::error_code error) {
+    if (error || alive.over()) return;  // moved
     scheduled_ = false;
     read();
   });
@@ -121,8 +123,8 @@ void CredentialDirectory::schedule(milliseconds delay) {
 
 void CredentialDirectory::poll() {
   poll_timer_.expires_after(poll_interval_);
-  poll_timer_.async_wait([this](boost::system::error_code error) {
-    if (error) return;
+  poll_timer_.async_wait([this, alive = lifetime_.watch()](boost::system::error_code error) {
+    if (error || alive.over()) return;
     if (!scheduled_) read();
     poll();
   });

@@ -11,6 +11,7 @@
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/steady_timer.hpp>
 
+#include "proxy/runtime/lifetime.hpp"
 #include "proxy/teleport/identity_feed.hpp"
 
 namespace kubelane::teleport {
@@ -52,6 +53,7 @@ class CredentialDirectory final : public IdentityFeed {
   std::string fingerprint_;     // of the identity published last
   std::string problem_;         // reported last
   std::string kubeconfig_;      // published last
+  runtime::Lifetime lifetime_;
 };
 
 }  // namespace kubelane::teleport

@@ -16,6 +16,7 @@
 #include "proxy/http/body.hpp"
 #include "proxy/http/head.hpp"
 #include "tls/context.hpp"
+#include "tls/key.hpp"
 
 namespace kubelane::teleport {
 namespace {
@@ -87,14 +88,22 @@ std::string compose(const HttpsOrigin& origin, const HttpsRequest& request) {
   return text + "Connection: close\r\n\r\n" + request.body;
 }
 
+// Tokens go there, and keys come back.
+struct Wiped {
+  std::string text;
+  ~Wiped() { tls::wipe(text); }
+};
+
 template <class Stream>
 asio::awaitable<void> talk(Stream& stream, const HttpsOrigin& origin, const HttpsRequest& request,
                            HttpsAnswer& answer) {
   const std::string where = to_string(origin.address, 0);
-  const std::string text = compose(origin, request);
+  Wiped sent{compose(origin, request)};
+  Wiped received;
+  const std::string& text = sent.text;
+  std::string& bytes = received.text;
   answer.request_sent = true;
   auto [write_error, written] = co_await asio::async_write(stream, asio::buffer(text), as_result);
-  std::string bytes;
   error_code read_error = write_error;
   for (;;) {
     char block[8192];

@@ -1,6 +1,7 @@
 #include "proxy/teleport/id_token.hpp"
 
 #include <cerrno>
+#include <cstdlib>
 #include <system_error>
 
 #include <boost/json.hpp>
@@ -185,6 +186,12 @@ Outcome<std::string> from_variable(const EnvironmentLookup& environment,
 
 }  // namespace
 
+std::optional<std::string> process_environment(const std::string& variable) {
+  const char* value = std::getenv(variable.c_str());
+  if (value == nullptr) return std::nullopt;
+  return std::string(value);
+}
+
 Outcome<std::string> read_small_file(const std::string& path, const std::string& what) {
   const tls::UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   struct stat status {};
@@ -211,6 +218,17 @@ Outcome<std::string> read_secret_file(const std::string& path, const std::string
 }
 
 Outcome<std::string> read_token(const Onboarding& onboarding) {
+  if (constexpr std::string_view credential = "credential:";
+      onboarding.token.starts_with(credential)) {
+    const std::string name = onboarding.token.substr(credential.size());
+    const char* const directory = std::getenv("CREDENTIALS_DIRECTORY");
+    if (directory == nullptr || name.empty() || name.find('/') != std::string::npos)
+      return Failure{Code::io, "onboarding.token: " + onboarding.token +
+                                   " is a credential that systemd passes: give the unit "
+                                   "LoadCredential=" +
+                                   name + ":/path/of/the/file"};
+    return read_secret_file(std::string(directory) + "/" + name, "onboarding.token: the file");
+  }
   if (!onboarding.token.starts_with('/')) return onboarding.token;
   return read_secret_file(onboarding.token, "onboarding.token: the file");
 }

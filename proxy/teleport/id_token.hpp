@@ -15,6 +15,9 @@ namespace kubelane::teleport {
 
 using EnvironmentLookup = std::function<std::optional<std::string>(const std::string&)>;
 
+// That of this process.
+std::optional<std::string> process_environment(const std::string& variable);
+
 // Empty for the methods that have none. A Failure is a sentence with cause and remedy; it never
 // holds a token.
 boost::asio::awaitable<Outcome<std::string>> fetch_id_token(const Onboarding& onboarding,

@@ -78,6 +78,13 @@ ServiceSource::~ServiceSource() {
 
 void ServiceSource::reload() { feed_->reload(); }
 
+void ServiceSource::rename(std::string label, std::optional<std::string> only_cluster) {
+  label_ = std::move(label);
+  if (only_cluster_ == only_cluster) return;
+  only_cluster_ = std::move(only_cluster);
+  update();
+}
+
 void ServiceSource::connect_failed() {
   discovery_.refresh();
   if (!resolving_ && !resolved_host_.empty()) resolve();
@@ -129,8 +136,8 @@ void ServiceSource::check_times() {
   // In steps, so that a clock that is set does not make us late.
   expiry_timer_.expires_after(
       std::min<std::chrono::nanoseconds>(next - now + std::chrono::milliseconds(20), seconds(30)));
-  expiry_timer_.async_wait([this](boost::system::error_code error) {
-    if (error) return;
+  expiry_timer_.async_wait([this, alive = lifetime_.watch()](boost::system::error_code error) {
+    if (error || alive.over()) return;
     check_times();
     update();
   });
@@ -261,9 +268,11 @@ void ServiceSource::resolve() {
   resolving_ = true;
   resolver_.async_resolve(
       resolved_host_, std::to_string(resolved_port_),
-      [this](boost::system::error_code error,
-             const boost::asio::ip::tcp::resolver::results_type& results) {
-        if (error == boost::asio::error::operation_aborted) return;  // a newer one runs
+      [this, alive = lifetime_.watch()](
+          boost::system::error_code error,
+          const boost::asio::ip::tcp::resolver::results_type& results) {
+        // Aborted: a newer one runs.
+        if (error == boost::asio::error::operation_aborted || alive.over()) return;
         resolving_ = false;
         if (error) {
           // Good addresses stay in use: a DNS outage alone breaks nothing.
@@ -274,8 +283,8 @@ void ServiceSource::resolve() {
         }
         update();
         dns_timer_.expires_after(addresses_.empty() ? seconds(2) : dns_interval);
-        dns_timer_.async_wait([this](boost::system::error_code cancelled) {
-          if (!cancelled && !resolving_) resolve();
+        dns_timer_.async_wait([this, alive](boost::system::error_code cancelled) {
+          if (!cancelled && !alive.over() && !resolving_) resolve();
         });
       });
 }

@@ -14,6 +14,7 @@
 #include <boost/asio/steady_timer.hpp>
 
 #include "proxy/link/upstream_snapshot.hpp"
+#include "proxy/runtime/lifetime.hpp"
 #include "proxy/teleport/discovery.hpp"
 #include "proxy/teleport/identity_feed.hpp"
 
@@ -38,6 +39,9 @@ class ServiceSource {
   void reload();
   // A worker could not connect: look the name up again, ask the Proxy again.
   void connect_failed();
+
+  // How logs call it, and which cluster its credentials must be for, from now on.
+  void rename(std::string label, std::optional<std::string> only_cluster);
 
   const link::UpstreamSnapshotPtr& newest() const noexcept { return newest_; }
   // The newest good one, expired or not; null: none yet.
@@ -79,6 +83,7 @@ class ServiceSource {
   std::uint64_t generation_ = 0;
   std::uint64_t identities_ = 0;
   link::UpstreamSnapshotPtr newest_;
+  runtime::Lifetime lifetime_;
 };
 
 }  // namespace kubelane::teleport

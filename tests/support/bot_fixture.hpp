@@ -24,6 +24,7 @@ class BotFixture : public KubelaneFixture {
   lab::BoundKeypairRules keypair_rules;  // of the token of method bound_keypair
   std::string service_type = "kubernetes/v2";
   std::string selectors = "[{name: demo}]";  // of kubernetes/v2
+  std::string kubeconfig_goes_to;            // a destination; empty: a directory
   long role_session = 12 * 3600L;
   lab::KubernetesKind kubernetes_kind = lab::KubernetesKind::static_jwks;
   std::string account_audience;  // of the service account's token; empty: the cluster's name
@@ -88,8 +89,10 @@ class BotFixture : public KubelaneFixture {
             "services:\n  - type: " + service_type + "\n";
     yaml += service_type == "kubernetes" ? "    kubernetes_cluster: demo\n"
                                          : "    selectors: " + selectors + "\n";
-    return yaml + "    destination: {type: directory, path: " + destination_path().string() +
-           "}\n" + more_service_yaml;
+    const std::string written = kubeconfig_goes_to.empty()
+                                    ? "{type: directory, path: " + destination_path().string() + "}"
+                                    : kubeconfig_goes_to;
+    return yaml + "    destination: " + written + "\n" + more_service_yaml;
   }
 
   void start_bot() {

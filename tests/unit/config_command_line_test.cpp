@@ -309,12 +309,12 @@ TEST(CommandLine, what_a_service_by_flags_lacks_is_told_by_flag) {
 TEST(CommandLine, bad_values_of_a_service_by_flags_are_named) {
   const LoadResult loaded =
       resolve(parse({"start", "kubernetes", "--proxy-server", "t", "--kubernetes-cluster", "a\nb",
-                     "--credentials", "s3://x", "--destination", "kubernetes-secret:///x"}));
+                     "--credentials", "s3://x", "--destination", "kubernetes-secret:///X"}));
   ASSERT_EQ(loaded.errors.size(), 3u);
   EXPECT_EQ(loaded.errors[0].text().rfind("--kubernetes-cluster: \"a\\x0ab\"", 0), 0u)
       << loaded.errors[0].text();
   EXPECT_EQ(loaded.errors[1].text().rfind("--credentials: ", 0), 0u);
-  EXPECT_EQ(loaded.errors[2].text().rfind("--destination: kubernetes-secret", 0), 0u);
+  EXPECT_EQ(loaded.errors[2].text().rfind("--destination: \"kubernetes-secret", 0), 0u);
   EXPECT_TRUE(loaded.missing.empty()) << "what is wrong is not missing";
 }
 

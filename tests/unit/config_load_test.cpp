@@ -400,7 +400,7 @@ TEST(LoadConfig, fields_of_the_other_service_type_are_unknown) {
 
 TEST(LoadConfig, bad_values_are_told_with_what_would_be_good) {
   expect_errors("version: v1\n", {"k.yaml:1:10: version \"v1\" is not known; kubelane reads tbot's "
-                                  "version: v2 (`tbot migrate`"});
+                                  "version: v2 (`kubelane migrate`"});
   expect_errors("proxy_server: http://x\n",
                 {"k.yaml:1:15: proxy_server: \"http://x\" is not an address such as "
                  "teleport.example.com:443"});
@@ -449,16 +449,25 @@ TEST(LoadConfig, bad_values_in_services_are_told_with_what_would_be_good) {
                 {"k.yaml:3:18: selecting by labels needs the list of clusters from Teleport"});
   expect_errors(v1 + "    name: my service\n",
                 {"k.yaml:4:11: name: \"my service\" may hold only letters, digits, - _ and +"});
+  expect_errors(v1 + "    destination: {type: direcotry, path: /d}\n",
+                {"k.yaml:4:25: destination.type: \"direcotry\" is not one of directory, memory, "
+                 "kubernetes_secret (did you mean \"directory\"?)"});
   expect_errors(
-      v1 + "    destination: {type: direcotry, path: /d}\n",
-      {"k.yaml:4:25: destination.type: \"direcotry\" is not one of directory, memory (did "
-       "you mean \"directory\"?)"});
-  expect_errors(v1 + "    destination: {path: /d}\n",
-                {"k.yaml:4:18: destination: type is missing (directory or memory)"});
+      v1 + "    destination: {path: /d}\n",
+      {"k.yaml:4:18: destination: type is missing (directory, memory or kubernetes_secret)"});
   expect_errors(v1 + "    destination: {type: directory}\n",
                 {"k.yaml:4:18: destination: path is missing"});
-  expect_errors(v1 + "    destination: {type: kubernetes_secret, name: x}\n",
-                {"k.yaml:4:25: destination: kubernetes_secret is not supported yet"});
+  expect_errors(v1 + "    destination: {type: kubernetes_secret}\n",
+                {"k.yaml:4:18: destination: name is missing: that of the Secret"});
+  expect_errors(v1 + "    destination: {type: kubernetes_secret, name: A_b}\n",
+                {"k.yaml:4:50: destination.name: \"A_b\" is not a name that Kubernetes takes"});
+  expect_errors(v1 + "    destination: {type: kubernetes_secret, name: x, kubeconfig_path: /k}\n",
+                {"k.yaml:4:53: destination.kubeconfig_path is not supported"});
+  expect_errors(v1 + "    destination: kubernetes-secret://x\n",
+                {"k.yaml:4:18: destination: \"kubernetes-secret://x\" is not of the form"});
+  expect_errors("storage: {type: kubernetes_secret, name: x}\n" + v1 +
+                    "    destination: kubernetes-secret:///x\n",
+                {"k.yaml:5:18: the Secret \"x\" is already that of storage"});
   expect_errors(v1 + "    destination: s3://bucket\n",
                 {"k.yaml:4:18: destination: \"s3://bucket\" is not a directory"});
   expect_errors(v1 + "    destination: {type: directory, path: /d, symlinks: secur, acls: of}\n",

@@ -192,14 +192,19 @@ TEST(ParseDestination, knows_tbots_short_forms) {
     EXPECT_EQ(directory.type, Destination::Type::directory);
     EXPECT_EQ(directory.path, "/opt/machine-id");
   }
+  Destination secret;
+  EXPECT_EQ(parse_destination("kubernetes-secret:///a.b-1", secret), "");
+  EXPECT_EQ(secret.type, Destination::Type::kubernetes_secret);
+  EXPECT_EQ(secret.secret.name, "a.b-1");
   Destination odd;
   EXPECT_EQ(parse_destination("/opt/a://b", odd), "") << "a path may hold anything";
   EXPECT_EQ(odd.path, "/opt/a:/b");
 }
 
 TEST(ParseDestination, never_takes_an_address_for_a_directory) {
-  for (const char* bad : {"kubernetes-secret:///name", "s3://bucket/x", "file://relative",
-                          "file://", "memory://x", "https://example.com"}) {
+  for (const char* bad :
+       {"kubernetes-secret:///Name", "kubernetes-secret://name", "kubernetes-secret:///",
+        "s3://bucket/x", "file://relative", "file://", "memory://x", "https://example.com"}) {
     Destination out;
     EXPECT_NE(parse_destination(bad, out), "") << bad;
     EXPECT_EQ(out.type, Destination::Type::none) << bad;
