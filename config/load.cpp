@@ -93,16 +93,16 @@ class Loader : private YamlReader {
   void run(const std::string& yaml, const std::vector<Override>& overrides,
            const std::optional<CommandService>& service, const std::string& spare_destination) {
     read_text(yaml);
-    finish(overrides, service);
+    finish(overrides, service, spare_destination);
   }
   void run(const YAML::Node& root) {
     read_document(root);
-    finish({}, {});
+    finish({}, {}, {});
   }
 
  private:
-  void finish(const std::vector<Override>& overrides,
-              const std::optional<CommandService>& service) {
+  void finish(const std::vector<Override>& overrides, const std::optional<CommandService>& service,
+              const std::string& spare_destination) {
     apply(overrides);
     if (result_.config.debug) result_.config.log_level = LogLevel::debug;
     for (const auto& [key, at] : said_)
@@ -1118,7 +1118,9 @@ class Loader : private YamlReader {
   void spare_destinations(const std::string& directory) {
     for (std::size_t i = 0; i < result_.config.services.size(); ++i) {
       Destination& destination = result_.config.services[i].destination;
-      if (destination.type == Destination::Type::directory || places_[i].bad_destination) continue;
+      if (destination.type == Destination::Type::directory ||
+          destination.type == Destination::Type::kubernetes_secret || places_[i].bad_destination)
+        continue;
       destination.type = Destination::Type::directory;
       destination.path = directory + "/" + std::to_string(i + 1);
     }

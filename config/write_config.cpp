@@ -40,6 +40,11 @@ std::string address(const ListenAddress& listen) {
   return (v6 ? "[" + listen.host + "]" : listen.host) + ":" + std::to_string(listen.port);
 }
 
+std::string address(const std::optional<ControlAddress>& given) {
+  if (!given) return {};
+  return given->unix_path.empty() ? address(given->tcp) : "unix://" + given->unix_path;
+}
+
 std::string auth(LocalAuth value) {
   switch (value) {
     case LocalAuth::mtls:
@@ -119,6 +124,12 @@ const std::vector<Entry>& local_side() {
        [](const Config& config) { return auth(config.local_auth); }},
       {"local_tls", "false serves http://, without any credentials.",
        [](const Config& config) { return truth(config.local_tls); }},
+      {"diag_addr", "Where probes and metrics are answered.",
+       [](const Config& config) { return address(config.diag_addr); }},
+      {"admin_addr", "Where the administrator looks in and changes things.",
+       [](const Config& config) { return address(config.admin_addr); }},
+      {"sandbox", "After the start, open only files that are needed.",
+       [](const Config& config) { return truth(config.sandbox); }},
       {"workers", "Data threads; 0: one per CPU, at most 2.",
        [](const Config& config) { return std::to_string(config.workers); }},
       {"debug", "The same as log: {level: debug}.",
@@ -136,6 +147,20 @@ const std::vector<Entry>& local_side() {
       limit("max_idle_upstream_connections", "Per service and worker.",
             &Limits::max_idle_upstream_connections),
       limit("buffer_memory_bytes", "Read buffers over all workers.", &Limits::buffer_memory_bytes),
+      {"exit.zero_on_sigterm", "Exit code 0 even when the drain had to cut something.",
+       [](const Config& config) {
+         return config.exit.zero_on_sigterm ? truth(*config.exit.zero_on_sigterm) : "";
+       }},
+      {"exit.min_sigterm_delay", "Serve on for that long after a SIGTERM.",
+       [](const Config& config) { return duration(config.exit.min_sigterm_delay); }},
+      {"exit.when_file", "Drain and exit as soon as this file exists.",
+       [](const Config& config) { return config.exit.when_file; }},
+      {"exit.when_idle", "Drain and exit after this time without a request.",
+       [](const Config& config) { return duration(config.exit.when_idle); }},
+      {"exit.with_pid", "Drain and exit when this process ends.",
+       [](const Config& config) {
+         return config.exit.with_pid > 0 ? std::to_string(config.exit.with_pid) : "";
+       }},
       timeout("local_handshake", "TLS with a local client.", &Timeouts::local_handshake),
       timeout("request_head", "First to last byte of a request's head.", &Timeouts::request_head),
       timeout("local_idle", "Between two requests of a local client.", &Timeouts::local_idle),

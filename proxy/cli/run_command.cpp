@@ -33,9 +33,12 @@ RunPlan run_plan(const RunOptions& options, const Config& config) {
   plan.words = options.words;
   plan.until_ready = options.wait_timeout;
   plan.to_stop = config.exit.min_sigterm_delay + config.timeouts.drain + after_drain;
-  for (const Service& service : config.services)
+  for (const Service& service : config.services) {
+    // A Secret is for others; the command could not read it as a file.
+    if (service.destination.type != Destination::Type::directory) continue;
     plan.kubeconfig +=
         (plan.kubeconfig.empty() ? "" : ":") + service.destination.path + "/kubeconfig.yaml";
+  }
   plan.secrets = {"TELEPORT_BOT_TOKEN",
                   "KUBELANE_TOKEN",
                   "KUBELANE_JOIN_URI",
