@@ -228,7 +228,7 @@ class Loader : private YamlReader {
                          "proxy_ca",        "proxy_protocol",
                          "workers",         "log",
                          "limits",          "timeouts",
-                         "admin_addr"};
+                         "admin_addr",      "local_trust"};
     each(root, valid, "",
          [&](const std::string& key, const YAML::Node& name, const YAML::Node& node) {
            read_root_field(key, name, node);

@@ -18,6 +18,7 @@
 #include "proxy/teleport/credential_directory.hpp"
 #include "tls/context.hpp"
 #include "tls/free_lists.hpp"
+#include "tls/shared_trust.hpp"
 
 // The linker's names for the bounds of the program's code.
 extern "C" const char __executable_start;  // NOLINT(bugprone-reserved-identifier)
@@ -107,7 +108,9 @@ int App::run() {
 // Trust, then listeners, then workers, then credentials; connections are accepted from the start
 // and answered with 503 until there are credentials.
 Outcome<void> App::start() {
-  Outcome<tls::LocalTrust> trust = tls::open_local_trust(config_.storage_path);
+  Outcome<tls::LocalTrust> trust = config_.local_trust.empty()
+                                       ? tls::open_local_trust(config_.storage_path)
+                                       : tls::read_shared_trust(config_.local_trust);
   if (!trust) return trust.error();
   trust_ = std::move(*trust);
   plan_endpoints();
