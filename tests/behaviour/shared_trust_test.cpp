@@ -29,8 +29,8 @@ TEST_F(SharedTrust, a_client_of_one_replica_is_a_client_of_the_others) {
   EXPECT_EQ(get("/bytes/1").status, 200);
   first.port = endpoint().port;
   support::TlsClient client = connect(first);
-  client.send("GET " + first.prefix + "/bytes/1 HTTP/1.1\r\nHost: " + first.host_header() +
-              "\r\nAuthorization: Bearer " + first.token + "\r\n\r\n");
+  client.write("GET " + first.prefix + "/bytes/1 HTTP/1.1\r\nHost: " + first.host_header() +
+               "\r\nAuthorization: Bearer " + first.token + "\r\n\r\n");
   EXPECT_EQ(client.read_response().status, 200);
 }
 
