@@ -10,6 +10,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include "config/settings.hpp"
 #include "config/suggest.hpp"
 
 namespace kubelane {
@@ -49,6 +50,15 @@ constexpr SettingFlag setting_flags[] = {
      false},
     {"--join-method", "onboarding.join_method", "KUBELANE_JOIN_METHOD",
      "how the bot joins: kubernetes, token, github, gitlab, … (token)", false},
+    {"--registration-secret", "onboarding.bound_keypair.registration_secret",
+     "TBOT_REGISTRATION_SECRET",
+     "bound_keypair: what lets the first join bind a key; the file or the variable hides it better",
+     false},
+    {"--registration-secret-path", "onboarding.bound_keypair.registration_secret_path",
+     "KUBELANE_REGISTRATION_SECRET_PATH", "the same, in a file", false},
+    {"--static-key-path", "onboarding.bound_keypair.static_private_key_path",
+     "KUBELANE_STATIC_KEY_PATH",
+     "bound_keypair: a private key of your own (PEM), registered in the token", false},
     {"--join-uri", "join_uri", "KUBELANE_JOIN_URI",
      "address, method and token in one: tbot+proxy+<method>://<token>@<host>:<port>", false},
     {"-a,--auth-server", "auth_server", "TELEPORT_AUTH_SERVER",
@@ -89,8 +99,7 @@ constexpr SettingFlag setting_flags[] = {
 };
 
 // tbot's flags that are understood and have no effect yet.
-constexpr const char* idle_flags[] = {"--pid-file", "--registration-secret",
-                                      "--registration-secret-path", "--static-key-path"};
+constexpr const char* idle_flags[] = {"--pid-file"};
 constexpr const char* idle_switches[] = {"--fips", "--scoped", "--disable-exec-plugin"};
 
 // What else `tbot start` can be asked for.
@@ -212,6 +221,24 @@ void add_environment(const Environment& environment, Command& command) {
     if (const auto value = environment(flag.variable); value && !value->empty())
       command.overrides.push_back({flag.key, *value, flag.variable});
   }
+  // A key itself: no flag, because other users read command lines.
+  const char* const variable = "TBOT_BOUND_KEYPAIR_STATIC_KEY";
+  if (const auto value = environment(variable); value && !value->empty())
+    command.overrides.push_back({"onboarding.bound_keypair.static_key", *value, variable});
+}
+
+Command keypair_command(const std::string& storage, Command command) {
+  Config config;
+  std::string wrong = find_setting("storage")->set(config, storage);
+  if (wrong.empty() && config.storage_path.empty()) wrong = "a key in memory would be lost at once";
+  if (wrong.empty()) {
+    command.kind = Command::Kind::keypair;
+    command.storage_path = config.storage_path;
+    return command;
+  }
+  command.exit_code = 2;
+  command.output = "kubelane: --storage: " + wrong + "\n";
+  return command;
 }
 
 }  // namespace
@@ -252,6 +279,15 @@ Command parse_command_line(int argc, const char* const* argv, const Environment&
   CLI::App* check = app.add_subcommand(
       "check", "read file, environment and flags as start does, and report all problems");
   add_start_flags(*check, values);
+  CLI::App* keypair = app.add_subcommand("keypair", "keys of join method bound_keypair");
+  keypair->require_subcommand(1);
+  CLI::App* create = keypair->add_subcommand(
+      "create", "make the bot's joining key, where there is none, and print its public half");
+  std::string storage;
+  create->add_option("--storage", storage, "the bot's storage directory")
+      ->type_name("DIR")
+      ->required();
+  create->add_flag("--fips", command.fips, "a P-256 key, for clusters of suite fips-v1");
   CLI::App* version = app.add_subcommand("version", "print the version");
 
   try {
@@ -270,6 +306,7 @@ Command parse_command_line(int argc, const char* const* argv, const Environment&
     command.output = "kubelane " KUBELANE_VERSION "\n";
     return command;
   }
+  if (create->parsed()) return keypair_command(storage, std::move(command));
   if (!start->parsed() && !check->parsed()) {
     command.output = app.help();
     return command;

@@ -26,6 +26,8 @@ std::string_view name(JoinMethod method) noexcept {
       return "terraform_cloud";
     case JoinMethod::spacelift:
       return "spacelift";
+    case JoinMethod::bound_keypair:
+      return "bound_keypair";
   }
   return "unknown";
 }

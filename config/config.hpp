@@ -57,13 +57,24 @@ enum class JoinMethod : std::uint8_t {
   bitbucket,
   azure_devops,
   terraform_cloud,
-  spacelift
+  spacelift,
+  bound_keypair
 };
 // Teleport's name of it, e.g. "terraform_cloud".
 std::string_view name(JoinMethod method) noexcept;
 
-// Which way a join takes: the web API first, or at once the newer gRPC service.
+// Which way a join takes: the older one first (the web API; of bound_keypair a gRPC stream), or at
+// once the newer gRPC service.
 enum class JoinPath : std::uint8_t { automatic, web, grpc };
+
+// Of method bound_keypair. The first three exclude each other.
+struct BoundKeypairOptions {
+  std::string registration_secret;       // good for the first join, which binds a key to the token
+  std::string registration_secret_path;  // a file that holds it; absolute
+  std::string static_key_path;           // a private key of the operator's (PEM); absolute
+  std::string static_key;                // the same itself: base64 of PEM, from the environment
+  bool has_static_key() const noexcept { return !static_key_path.empty() || !static_key.empty(); }
+};
 
 // tbot's `onboarding`. Given: kubelane joins as a bot itself.
 struct Onboarding {
@@ -77,6 +88,7 @@ struct Onboarding {
   std::string kubernetes_token_path;
   std::string gitlab_token_variable = "TBOT_GITLAB_JWT";
   std::string terraform_audience_tag;
+  BoundKeypairOptions bound_keypair;
 };
 
 // A Kubernetes cluster that a service reaches, by its name, or all that carry some labels.

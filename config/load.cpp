@@ -766,7 +766,10 @@ class Loader : private YamlReader {
       // A level that is stronger than the place where debug: true stands ends it.
       if (override.key == "log.level") result_.config.debug = false;
       said_[override.key] = {0, 0, override.origin};
-      if (override.key.starts_with("onboarding.")) result_.config.onboarding.given = true;
+      // Of a bound key the environment may tell whether or not there is a bot.
+      if (override.key.starts_with("onboarding.") &&
+          !override.key.starts_with("onboarding.bound_keypair."))
+        result_.config.onboarding.given = true;
       const std::string wrong = setting->set(result_.config, override.value);
       if (!wrong.empty()) error(said_[override.key], wrong);
     }

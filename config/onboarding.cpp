@@ -13,11 +13,10 @@ constexpr JoinMethod methods[] = {
     JoinMethod::token,     JoinMethod::kubernetes,   JoinMethod::github,
     JoinMethod::gitlab,    JoinMethod::gcp,          JoinMethod::circleci,
     JoinMethod::bitbucket, JoinMethod::azure_devops, JoinMethod::terraform_cloud,
-    JoinMethod::spacelift};
+    JoinMethod::spacelift, JoinMethod::bound_keypair};
 
-// Each needs a protocol of its own, with signatures of a cloud, a chip or a bound key.
-const Names foreign_methods = {"iam",    "azure", "tpm",          "ec2",
-                               "oracle", "env0",  "generic_oidc", "bound_keypair"};
+// Each needs a protocol of its own, with signatures of a cloud or a chip.
+const Names foreign_methods = {"iam", "azure", "tpm", "ec2", "oracle", "env0", "generic_oidc"};
 
 std::optional<std::string> percent_decoded(std::string_view text) {
   std::string out;
@@ -56,6 +55,45 @@ void read_group(YamlReader& reader, const YAML::Node& node, const std::string& w
                   }
                 }
               });
+}
+
+void read_bound_keypair(YamlReader& reader, const YAML::Node& node, const std::string& where,
+                        BoundKeypairOptions& options) {
+  // tbot has had both names of the last one.
+  read_group(reader, node, where,
+             {{"registration_secret", &options.registration_secret},
+              {"registration_secret_path", &options.registration_secret_path},
+              {"static_private_key_path", &options.static_key_path},
+              {"static_key_path", &options.static_key_path}});
+  for (std::string* path : {&options.registration_secret_path, &options.static_key_path})
+    if (!path->empty()) *path = absolute_path(*path);
+}
+
+std::string check_bound_keypair(const Config& config) {
+  const BoundKeypairOptions& options = config.onboarding.bound_keypair;
+  const bool secret = !options.registration_secret.empty();
+  const bool secret_path = !options.registration_secret_path.empty();
+  if (secret && secret_path)
+    return "onboarding.bound_keypair: registration_secret and registration_secret_path exclude "
+           "each "
+           "other";
+  if (!options.static_key_path.empty() && !options.static_key.empty())
+    return "onboarding.bound_keypair: static_private_key_path and TBOT_BOUND_KEYPAIR_STATIC_KEY "
+           "exclude each other";
+  if (options.has_static_key() && (secret || secret_path))
+    return "onboarding.bound_keypair: a static key is registered in the token "
+           "(initial_public_key), "
+           "and takes no registration secret";
+  if (config.onboarding.join_path == JoinPath::web)
+    return "onboarding.join_path: web excludes join_method bound_keypair, which joins by gRPC: "
+           "auto "
+           "or grpc";
+  if (config.storage_path.empty() && !options.has_static_key())
+    return "join_method bound_keypair keeps its key, and what Teleport says of the last join, in "
+           "storage; in memory they would be lost with the process, and the bot with them: give "
+           "storage a directory, or the key yourself "
+           "(onboarding.bound_keypair.static_private_key_path)";
+  return {};
 }
 
 }  // namespace
@@ -151,11 +189,7 @@ void read_onboarding(YamlReader& reader, const YAML::Node& node, Onboarding& onb
         } else if (key == "azure") {
           read_group(reader, value, where, {{"client_id", nullptr}});
         } else {
-          read_group(reader, value, where,
-                     {{"registration_secret", nullptr},
-                      {"registration_secret_path", nullptr},
-                      {"static_key_path", nullptr},
-                      {"static_private_key_path", nullptr}});
+          read_bound_keypair(reader, value, where, onboarding.bound_keypair);
         }
       });
 }
@@ -201,6 +235,9 @@ std::string apply_join_uri(const std::string& uri, Config& config) {
     case JoinMethod::terraform_cloud:
       onboarding.terraform_audience_tag = *parameter;
       return {};
+    case JoinMethod::bound_keypair:
+      onboarding.bound_keypair.registration_secret = *parameter;
+      return {};
     default:
       return "has a parameter behind the token, which join method " +
              std::string(name(onboarding.join_method)) + " does not take";
@@ -222,6 +259,7 @@ std::string check_onboarding(const Config& config) {
     return "auth_server needs onboarding.ca_pins (see `tctl status`) or onboarding.ca_path, so "
            "that "
            "kubelane can tell the real Auth Service from another";
+  if (onboarding.join_method == JoinMethod::bound_keypair) return check_bound_keypair(config);
   return {};
 }
 

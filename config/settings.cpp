@@ -75,6 +75,18 @@ Setting onboarding_text(const std::string& name, std::string Onboarding::*member
           }};
 }
 
+// `other`: says the same in another way, so that the stronger place ends it.
+Setting bound_keypair_text(const std::string& name, std::string BoundKeypairOptions::*member,
+                           std::string BoundKeypairOptions::*other) {
+  return {"onboarding.bound_keypair." + name,
+          [name, member, other](Config& config, const std::string& text) -> std::string {
+            BoundKeypairOptions& options = config.onboarding.bound_keypair;
+            options.*member = name.ends_with("_path") ? absolute_path(text) : text;
+            (options.*other).clear();
+            return {};
+          }};
+}
+
 // The bot's.
 void add_bot_settings(std::vector<Setting>& all) {
   all.push_back({"auth_server", [](Config& config, const std::string& text) -> std::string {
@@ -98,6 +110,14 @@ void add_bot_settings(std::vector<Setting>& all) {
   all.push_back({"onboarding.join_method", [](Config& config, const std::string& text) {
                    return set_join_method(config.onboarding, text);
                  }});
+  using Keypair = BoundKeypairOptions;
+  all.push_back(bound_keypair_text("registration_secret", &Keypair::registration_secret,
+                                   &Keypair::registration_secret_path));
+  all.push_back(bound_keypair_text("registration_secret_path", &Keypair::registration_secret_path,
+                                   &Keypair::registration_secret));
+  all.push_back(bound_keypair_text("static_private_key_path", &Keypair::static_key_path,
+                                   &Keypair::static_key));
+  all.push_back(bound_keypair_text("static_key", &Keypair::static_key, &Keypair::static_key_path));
   all.push_back({"onboarding.ca_pins", [](Config& config, const std::string& text) {
                    return set_ca_pins(config.onboarding, text);
                  }});

@@ -100,6 +100,7 @@ int App::run() {
   await_signal();
   io_.run();
   for (const auto& worker : workers_) worker->stop_and_join();
+  observability_.reset();
   log::info("stopped", {{"exit_code", exit_code_}});
   log::flush();
   return exit_code_;
@@ -540,7 +541,7 @@ void App::await_signal() {
       log::info("reading the credentials again", {{"signal", signal}});
       for (const UpstreamState& upstream : upstreams_)
         if (!config_.services[upstream.service].by_bot()) upstream.source->reload();
-      if (bot_) bot_->renew_now("signal");
+      if (bot_) bot_->renew_now("signal", teleport::Bot::Wish::operators);
       discovery_->refresh();
     } else if (draining_) {
       log::warn("second signal: stopping now");

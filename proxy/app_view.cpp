@@ -28,6 +28,10 @@ ControlView App::view() const {
     UpstreamView upstream;
     upstream.service = state.service;
     upstream.cluster = state.cluster;
+    if (!state.source) {
+      view.upstreams.push_back(std::move(upstream));
+      continue;
+    }
     upstream.newest = state.source->newest();
     upstream.identity = state.source->identity();
     upstream.identities = state.source->identities();

@@ -6,6 +6,7 @@
 
 #include "config/command_line.hpp"
 #include "proxy/app.hpp"
+#include "proxy/keypair_command.hpp"
 #include "proxy/observe/log.hpp"
 #include "tls/free_lists.hpp"
 
@@ -31,6 +32,7 @@ int run(int argc, char** argv) {
     (command.exit_code == 0 ? std::cout : std::cerr) << command.output;
     return command.exit_code;
   }
+  if (command.kind == Command::Kind::keypair) return kubelane::create_keypair(command);
   kubelane::LoadResult loaded = kubelane::resolve(command);
   const bool check = command.kind == Command::Kind::check;
   const bool usable = loaded.errors.empty() && (check || loaded.missing.empty());

@@ -104,7 +104,8 @@ void write_requests(PrometheusText& text, const MetricsInput& input) {
   }
   text.histogram("kubelane_request_duration_seconds",
                  "From a request's head to its end; without watches, exec and port-forward.");
-  for (const Row& row : rows) text.sample(row.labels, row.meter.duration);
+  for (const Row& row : rows)
+    if (row.meter.duration.total() > 0) text.sample(row.labels, row.meter.duration);
 }
 
 void write_workers(PrometheusText& text, const MetricsInput& input) {

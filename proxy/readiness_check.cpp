@@ -124,6 +124,7 @@ void ReadinessCheck::probe_due(const ControlView& view,
 
 void ReadinessCheck::forget_gone(const ControlView& view) {
   std::erase_if(probed_, [&view](const auto& entry) {
+    if (entry.first.first >= view.services.size()) return !entry.second.running;
     const std::vector<relay::Route>& routes = view.services[entry.first.first].routes;
     return !entry.second.running &&
            std::none_of(routes.begin(), routes.end(), [&entry](const relay::Route& route) {
@@ -151,7 +152,10 @@ void ReadinessCheck::probed(const relay::Route& route, relay::ProbeResult result
   if (result.clock_ahead) clock_ahead_ = result.clock_ahead;
   ++(result.status != 0 ? probes_answered_ : probes_failed_);
   const ControlView view = view_();
-  settle(route, view.upstreams[route.upstream], result);
+  const UpstreamView unknown;
+  const bool known = route.upstream < view.upstreams.size();
+  const UpstreamView& upstream = known ? view.upstreams[route.upstream] : unknown;
+  settle(route, upstream, result);
   // What could not even be sent fails for all clusters of the same way alike.
   if (result.status == 0 && !result.sent) {
     for (auto next = queue_.begin(); next != queue_.end();) {
@@ -159,7 +163,7 @@ void ReadinessCheck::probed(const relay::Route& route, relay::ProbeResult result
         ++next;
         continue;
       }
-      settle(*next, view.upstreams[route.upstream], result);
+      settle(*next, upstream, result);
       next = queue_.erase(next);
     }
   }

@@ -16,15 +16,20 @@ constexpr std::chrono::seconds patience{1};
 // One question to all workers. Thread: control.
 struct WorkerReports::Asked {
   Asked(boost::asio::io_context& io, std::shared_ptr<Last> known, Then answer)
-      : timer(io), last(std::move(known)), then(std::move(answer)), missing(last->size()) {}
+      : timer(io),
+        last(std::move(known)),
+        reports(*last),
+        then(std::move(answer)),
+        missing(last->size()) {}
 
   void finish() {
     timer.cancel();
-    if (const Then answer = std::exchange(then, nullptr)) answer(*last);
+    if (const Then answer = std::exchange(then, nullptr)) answer(reports);
   }
 
   boost::asio::steady_timer timer;
   std::shared_ptr<Last> last;
+  Last reports;  // of this question alone: another one may want less in them
   Then then;
   std::size_t missing;
 };
@@ -39,7 +44,8 @@ void WorkerReports::ask(bool with_connections, Then then) {
   for (std::size_t i = 0; i < workers_.size(); ++i) {
     workers_[i]->report(with_connections, [&io = io_, asked, i](observe::WorkerReport report) {
       boost::asio::post(io, [asked, i, report = std::move(report)]() mutable {
-        (*asked->last)[i] = std::move(report);
+        (*asked->last)[i] = report;
+        asked->reports[i] = std::move(report);
         if (--asked->missing == 0) asked->finish();
       });
     });

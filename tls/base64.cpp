@@ -1,5 +1,7 @@
 #include "tls/base64.hpp"
 
+#include <algorithm>
+
 #include <openssl/evp.h>
 
 namespace kubelane::tls {
@@ -10,6 +12,14 @@ std::string base64(std::string_view bytes) {
                                      reinterpret_cast<const unsigned char*>(bytes.data()),
                                      static_cast<int>(bytes.size()));
   out.resize(static_cast<std::size_t>(length));
+  return out;
+}
+
+std::string base64url(std::string_view bytes) {
+  std::string out = base64(bytes);
+  while (out.ends_with('=')) out.pop_back();
+  std::replace(out.begin(), out.end(), '+', '-');
+  std::replace(out.begin(), out.end(), '/', '_');
   return out;
 }
 

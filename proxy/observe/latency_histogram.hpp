@@ -32,6 +32,11 @@ class LatencyHistogram {
 
   // Of one bucket alone; the last one, bounded_buckets, has no upper bound.
   std::uint64_t count(std::size_t bucket) const noexcept { return counts_[bucket]; }
+  std::uint64_t total() const noexcept {
+    std::uint64_t all = 0;
+    for (const std::uint64_t each : counts_) all += each;
+    return all;
+  }
   static constexpr double bound_seconds(std::size_t bucket) noexcept {
     return static_cast<double>(std::uint64_t{1} << (first_exponent + bucket)) / 1e6;
   }

@@ -7,6 +7,7 @@
 #include <sys/utsname.h>
 
 #include "config/text.hpp"
+#include "proxy/teleport/auth_messages.hpp"
 #include "proxy/teleport/proto/auth.pb.h"
 #include "tls/context.hpp"
 #include "tls/public_key.hpp"
@@ -46,19 +47,6 @@ asio::awaitable<AuthResult<Answer>> invoke(const GrpcChannel::Ptr& channel, cons
   if (!answer.ParseFromString(reply.message))
     co_return AuthError{AuthError::Kind::other, what + ": the answer cannot be read", true};
   co_return answer;
-}
-
-void set_time(wire::Timestamp& to, system_clock::time_point at) {
-  to.set_seconds(std::chrono::duration_cast<seconds>(at.time_since_epoch()).count());
-}
-
-IssuedCerts issued(wire::Certs&& certs) {
-  IssuedCerts out;
-  out.certificate = std::move(*certs.mutable_tls());
-  out.ssh_certificate = std::move(*certs.mutable_ssh());
-  for (std::string& ca : *certs.mutable_tls_ca_certs()) out.cas.push_back(std::move(ca));
-  for (std::string& ca : *certs.mutable_ssh_ca_certs()) out.ssh_cas.push_back(std::move(ca));
-  return out;
 }
 
 bool printable(const std::string& text) {
@@ -163,22 +151,16 @@ asio::awaitable<AuthResult<IssuedCerts>> AuthClient::user_certs(
   AuthResult<wire::Certs> answer = co_await invoke<wire::Certs>(
       channel_, "/proto.AuthService/GenerateUserCerts", request, what, certs_limit);
   if (!answer) co_return answer.error();
-  co_return issued(std::move(*answer));
+  co_return issued_certs(std::move(*answer));
 }
 
 asio::awaitable<AuthResult<IssuedCerts>> AuthClient::register_token(const JoinRequest& join) {
-  wire::JoinRequest request;
-  request.set_role("Bot");
-  request.set_token(join.token);
-  request.set_tls_key(tls::public_key_pem(join.key.get()));
-  request.set_ssh_key(tls::ssh_public_line(join.key.get()));
-  request.set_id_token(join.id_token);
-  set_time(*request.mutable_expires(), join.expires);
+  const wire::JoinRequest request = join_request_message(join);
   const std::string what = "joining as a bot";
   AuthResult<wire::Certs> answer = co_await invoke<wire::Certs>(
       channel_, "/proto.JoinService/RegisterUsingToken", request, what, certs_limit);
   if (!answer) co_return answer.error();
-  co_return issued(std::move(*answer));
+  co_return issued_certs(std::move(*answer));
 }
 
 asio::awaitable<AuthResult<std::vector<KubeClusterInfo>>> AuthClient::kube_clusters(

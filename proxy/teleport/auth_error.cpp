@@ -12,6 +12,7 @@ bool holds(const std::string& text, std::string_view part) {
 // What a refusal means beyond its code.
 Kind refusal(const std::string& message) {
   if (holds(message, "generation mismatch")) return Kind::generation_mismatch;
+  if (holds(message, "join state")) return Kind::state_mismatch;
   if (holds(message, "lock targeting") || holds(message, "is locked") ||
       holds(message, "lock is in force"))
     return Kind::locked;
@@ -46,6 +47,22 @@ Kind kind_of(const GrpcStatus& status) {
     default:
       return Kind::other;
   }
+}
+
+std::string mismatch_remedy(JoinMethod method) {
+  const std::string found =
+      "; somebody else renewed the same identity (another kubelane or tbot, a restored backup), or "
+      "an answer was lost, and Teleport has locked the bot. kubelane has stopped renewing: find "
+      "the "
+      "other one, remove the lock (`tctl get lock`, `tctl rm lock/…`), ";
+  if (method == JoinMethod::bound_keypair)
+    return found +
+           "let one join pass without its join state (`tctl edit token/…`: "
+           "spec.bound_keypair.recovery.mode: insecure, and back afterwards), and send SIGHUP or "
+           "restart";
+  return found +
+         "make a new token (`tctl bots instances add <bot>`), put it into onboarding.token, and "
+         "send SIGHUP or restart";
 }
 
 }  // namespace
@@ -125,24 +142,35 @@ AuthError to_auth_error(const Failure& failure) {
   return error;
 }
 
-std::string remedy(AuthError::Kind kind, bool single_use) {
+std::string remedy(AuthError::Kind kind, JoinMethod method, bool joining) {
   switch (kind) {
     case Kind::generation_mismatch:
-      return "; somebody else renewed the same identity (another kubelane or tbot, a restored "
-             "backup), or the answer to a renewal was lost, and Teleport has locked the bot. "
-             "kubelane has stopped renewing: find the other one, remove the lock (`tctl get lock`, "
-             "`tctl rm lock/…`), make a new token (`tctl bots instances add <bot>`), put it into "
-             "onboarding.token, and send SIGHUP or restart";
+    case Kind::state_mismatch:
+      return mismatch_remedy(method);
+    case Kind::in_doubt:
+      return "; to join again could make Teleport lock the token. Look whether `tctl bots "
+             "instances "
+             "ls` shows a new instance of this bot: if it does, let one join pass without its join "
+             "state (`tctl edit token/…`: spec.bound_keypair.recovery.mode: insecure, and back "
+             "afterwards); then send SIGHUP";
     case Kind::locked:
-      return "; Teleport has locked this bot or one of its roles: see `tctl get lock`, and remove "
-             "the lock if it is not meant to be. kubelane looks again every 5 minutes, or at "
+      return "; Teleport has locked this bot, its token or one of its roles: see `tctl get lock`, "
+             "and "
+             "remove the lock if it is not meant to be. kubelane looks again every 5 minutes, or "
+             "at "
              "SIGHUP";
     case Kind::denied:
     case Kind::not_found:
-      return single_use ? "; a token of method `token` is good for one join and lives for a short "
-                          "time: make a new one (`tctl bots instances add <bot>`), put it into "
-                          "onboarding.token, and send SIGHUP or restart"
-                        : "; check the join token's rules (`tctl get tokens`) and the bot's roles";
+      if (method == JoinMethod::token && joining)
+        return "; a token of method `token` is good for one join and lives for a short time: make "
+               "a "
+               "new one (`tctl bots instances add <bot>`), put it into onboarding.token, and send "
+               "SIGHUP or restart";
+      if (method == JoinMethod::bound_keypair)
+        return "; check the join token (`tctl get token/…`): under spec.bound_keypair its "
+               "registration secret or initial public key, and its recovery mode and limit (joins "
+               "without a valid certificate count)";
+      return "; check the join token's rules (`tctl get tokens`) and the bot's roles";
     case Kind::untrusted:
       return "; its CA was rotated while kubelane could not reach it, or something between here "
              "and there terminates TLS";

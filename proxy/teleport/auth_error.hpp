@@ -7,6 +7,7 @@
 
 #include <boost/system/result.hpp>
 
+#include "config/config.hpp"
 #include "proxy/teleport/grpc_channel.hpp"
 #include "proxy/teleport/https_client.hpp"
 
@@ -25,6 +26,8 @@ struct AuthError {
     not_found,            // the same
     locked,               // a lock is in force
     generation_mismatch,  // somebody else renews the same identity: stop
+    state_mismatch,       // somebody else has joined by the same key: stop
+    in_doubt,             // whether the last join was carried out nobody knows: stop
     other
   };
   Kind kind = Kind::other;
@@ -47,8 +50,8 @@ AuthError to_auth_error(const Failure& failure);  // of connecting
 // Of no other kind, and for sure not carried out.
 AuthError other_error(std::string message);
 
-// What an operator can do about it, to stand behind the message: "; …", or empty. `single_use`: it
-// was a join by a token that is good for one.
-std::string remedy(AuthError::Kind kind, bool single_use);
+// What an operator can do about it, to stand behind the message: "; …", or empty. `joining`: there
+// is no identity yet.
+std::string remedy(AuthError::Kind kind, JoinMethod method, bool joining);
 
 }  // namespace kubelane::teleport

@@ -88,10 +88,12 @@ void Bot::start() {
   asio::co_spawn(io_, watch_rotations(), asio::detached);
 }
 
-void Bot::renew_now(const std::string& why) {
+void Bot::renew_now(const std::string& why, Wish whose) {
+  if (whose == Wish::operators) stopped_ = in_doubt_ = false;
+  if (stopped_) return;
   log::info("the bot renews now", {{"cause", why}});
-  stopped_ = false;
-  retry_at_ = renew_at_ = {};
+  retry_at_ = {};
+  if (!in_doubt_) renew_at_ = {};
   for (Output& output : outputs_) output.renew_at = {};
   wake();
 }
@@ -123,7 +125,7 @@ asio::awaitable<AuthResult<void>> Bot::round() {
   woken_ = only_outputs_failed_ = false;
   if (rotation_at_ <= Clock::now()) {
     rotation_at_ = Clock::time_point::max();
-    renew_at_ = {};
+    if (!in_doubt_) renew_at_ = {};
     for (Output& output : outputs_) output.renew_at = {};
     host_cas_.clear();
   }
@@ -216,6 +218,11 @@ void Bot::failed(const AuthError& error) {
   bool loud = false;
   switch (error.kind) {
     case Kind::generation_mismatch:
+    case Kind::state_mismatch:
+      stopped_ = loud = true;
+      if (config_.onboarding.join_method == JoinMethod::bound_keypair) forget_identity();
+      break;
+    case Kind::in_doubt:
       stopped_ = loud = true;
       break;
     case Kind::locked:
@@ -251,7 +258,8 @@ void Bot::failed(const AuthError& error) {
   }
   retry_at_ = Clock::now() + pause;
   back_off_ = std::min(back_off_ * 2, last_back_off);
-  const std::string problem = error.message + remedy(error.kind, single_use && joining);
+  const std::string problem =
+      error.message + remedy(error.kind, config_.onboarding.join_method, joining);
   if (problem != problem_) {
     if (loud)
       log::error("the bot has stopped renewing", {{"cause", problem}});
@@ -276,6 +284,17 @@ BotCondition Bot::condition() const {
   return now;
 }
 
+// To show it again would make Teleport lock the bot again; its key can join anew.
+void Bot::forget_identity() {
+  identity_.reset();
+  drop_client();
+  storage_->end_join();
+  if (keypair_)
+    if (Outcome<void> saved = storage_->save_keypair(keypair_->artifacts()); !saved)
+      log::error("the bot's joining key cannot be stored", {{"cause", saved.error().message}});
+  storage_->forget_identity();
+}
+
 void Bot::set_problem(const std::string& problem) {
   for (Output& output : outputs_) set_problem(output, problem);
 }
@@ -295,6 +314,7 @@ void Bot::load() {
                {{"cause", stored.error().message}});
     return;
   }
+  if (stored->join_pending) in_doubt_ = true;
   if (!stored->identity) return;
   const Outcome<std::string> token = read_token(config_.onboarding);
   if (token && token_hash(*token) != stored->token_hash) {
@@ -311,13 +331,15 @@ void Bot::load() {
   identity_hash_ = stored->token_hash;
   log::info("the bot's stored identity is used",
             {{"user", subject.user}, {"expires", utc(subject.not_after)}});
-  if (!subject.renewable || !stored->renewal_pending) return;  // it is renewed at once
+  if (!stored->join_pending && !(subject.renewable && stored->renewal_pending))
+    return;  // it is renewed at once
+  in_doubt_ = true;
   // Whether the renewal that was under way was carried out cannot be found out, and to ask again
   // would lock the bot if it was. Its certificate still works meanwhile.
   renew_at_ = Clock::now() + config_.renewal_interval;
   log::error(
       "kubelane ended in the middle of a renewal of the bot's identity; the next one waits for the "
-      "renewal interval. If Teleport then reports a generation mismatch, the bot needs a new token",
+      "renewal interval. If Teleport then reports a mismatch, the log tells what to do",
       {{"expires", utc(subject.not_after)}});
 }
 
@@ -410,6 +432,8 @@ asio::awaitable<AuthResult<void>> Bot::learn_from_auth() {
 }
 
 asio::awaitable<AuthResult<void>> Bot::renew_identity() {
+  if (config_.onboarding.join_method == JoinMethod::bound_keypair)
+    co_return co_await renew_by_keypair();
   Outcome<std::string> token = read_token(config_.onboarding);
   if (!token && !(identity_valid() && identity_->subject.renewable))
     co_return other_error(token.error().message);
@@ -430,6 +454,7 @@ asio::awaitable<AuthResult<void>> Bot::renew_identity() {
   const std::string by = renewing ? std::string() : *token;
   AuthResult<IssuedCerts> certs = co_await ask_for_identity(key, by);
   if (!certs && renewing && certs.error().outcome_unknown) {
+    in_doubt_ = true;
     renew_at_ = Clock::now() + config_.renewal_interval;
     log::error(
         "the answer to a renewal of the bot's identity was lost; it is not asked for again before "
@@ -456,7 +481,8 @@ asio::awaitable<AuthResult<void>> Bot::renew_identity() {
 
 AuthResult<void> Bot::adopt(BotIdentityPtr identity, const std::string& hash) {
   // First what survives a crash, then what is used.
-  if (Outcome<void> saved = storage_->save(*identity, hash); !saved)
+  const Artifacts keypair = keypair_ ? keypair_->artifacts() : Artifacts();
+  if (Outcome<void> saved = storage_->save(*identity, hash, keypair); !saved)
     log::error(
         "the bot's new identity cannot be stored; after a restart the bot may need a new "
         "token",
@@ -464,6 +490,7 @@ AuthResult<void> Bot::adopt(BotIdentityPtr identity, const std::string& hash) {
   const bool first = !identity_;
   identity_ = std::move(identity);
   identity_hash_ = hash;
+  in_doubt_ = false;
   drop_client();
   ++condition_.renewed;
   renew_at_ = Clock::now() + jittered(config_.renewal_interval, -0.05);

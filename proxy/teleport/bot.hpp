@@ -20,10 +20,12 @@
 #include "proxy/teleport/auth_client.hpp"
 #include "proxy/teleport/bot_condition.hpp"
 #include "proxy/teleport/bot_storage.hpp"
+#include "proxy/teleport/bound_keypair.hpp"
 #include "proxy/teleport/find.hpp"
 #include "proxy/teleport/identity_feed.hpp"
 #include "proxy/teleport/inventory.hpp"
 #include "proxy/teleport/join.hpp"
+#include "proxy/teleport/join_messages.hpp"
 
 namespace kubelane::teleport {
 
@@ -45,8 +47,9 @@ class Bot {
   Bot& operator=(const Bot&) = delete;
 
   void start();
-  // Renews everything now: a signal, a certificate that a Proxy refused.
-  void renew_now(const std::string& why);
+  // Renews everything now; what was stopped or is in doubt only by the operator's wish.
+  enum class Wish : std::uint8_t { operators, our_own };
+  void renew_now(const std::string& why, Wish whose);
 
   BotCondition condition() const;
 
@@ -57,6 +60,7 @@ class Bot {
  private:
   using Clock = std::chrono::steady_clock;
   class Feed;
+  class KeyRing;
   // What one service of the configuration needs.
   struct Output {
     std::size_t index = 0;
@@ -87,6 +91,9 @@ class Bot {
       const std::shared_ptr<EVP_PKEY>& key, const std::string& token);
   boost::asio::awaitable<AuthResult<IssuedCerts>> join(const JoinRequest& request);
   boost::asio::awaitable<AuthResult<IssuedCerts>> join_at_auth(const JoinRequest& request);
+  boost::asio::awaitable<AuthResult<void>> renew_by_keypair();
+  boost::asio::awaitable<AuthResult<JoinGrant>> ask_by_keypair(const JoinRequest& request,
+                                                               KeyRing& ring, bool known);
   boost::asio::awaitable<AuthResult<void>> connect();
   CertsWish wish_for(const Output& output, const std::string& cluster) const;
   boost::asio::awaitable<AuthResult<void>> renew_output(Output& output);
@@ -96,6 +103,10 @@ class Bot {
   boost::asio::awaitable<void> watch_rotations();
 
   AuthResult<void> adopt(BotIdentityPtr identity, const std::string& hash);
+  Outcome<void> open_keypair(const std::string& hash);
+  AuthResult<void> take_grant(const std::shared_ptr<EVP_PKEY>& key, JoinGrant grant,
+                              const std::string& used, const std::string& hash);
+  AuthResult<void> doubt(const std::string& cause);
   AuthResult<void> publish(Output& output, const std::string& cluster, const BotIdentity& made);
   void told(Output& output, Inventory inventory);
   void failed(const AuthError& error);
@@ -103,6 +114,7 @@ class Bot {
   void set_problem(Output& output, const std::string& problem);
   void set_problem(const std::string& problem);
   void load();
+  void forget_identity();
   bool identity_valid() const;
   bool bound(const Output& output) const;
   std::shared_ptr<EVP_PKEY> new_key() const;
@@ -129,6 +141,8 @@ class Bot {
   BotIdentityPtr identity_;
   std::string identity_hash_;  // of the token that it came from
   std::string spent_hash_;     // a single-use token that was tried and is of no more use
+  std::unique_ptr<BoundKeypair> keypair_;  // of bound_keypair, once it was read
+  std::string keypair_hash_;               // of the token that it is bound to
   std::shared_ptr<AuthClient> client_;
   std::string host_cas_;  // PEM
   int auth_major_ = 0;
@@ -143,6 +157,8 @@ class Bot {
   bool failing_ = false;
   bool unreachable_ = false;
   bool stopped_ = false;  // until somebody changes something and says so
+  // Whether the last renewal or join was carried out nobody knows.
+  bool in_doubt_ = false;
   bool woken_ = false;
   bool only_outputs_failed_ = false;  // in the last round: the bot itself is well
   bool sent_first_heartbeat_ = false;

@@ -28,7 +28,7 @@ class Bot::Feed final : public IdentityFeed {
     const Clock::time_point now = Clock::now();
     if (reloaded_ != Clock::time_point{} && now - reloaded_ < reload_pause) return;
     reloaded_ = now;
-    bot_.renew_now("the Teleport Proxy refused the certificate");
+    bot_.renew_now("the Teleport Proxy refused the certificate", Wish::our_own);
   }
   std::string noun() const override { return "the bot's credentials"; }
   std::string remedy() const override {

@@ -1,5 +1,6 @@
 #include "proxy/teleport/bot_storage.hpp"
 
+#include <array>
 #include <cerrno>
 #include <charconv>
 #include <system_error>
@@ -11,6 +12,7 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 
+#include "proxy/teleport/bound_keypair.hpp"
 #include "tls/key.hpp"
 #include "tls/public_key.hpp"
 #include "tls/socket.hpp"
@@ -24,28 +26,12 @@ constexpr std::size_t most_file_bytes = 1UL << 20;
 // one by one they are not.
 constexpr const char* journal_file = "kubelane-journal";
 constexpr const char* renewing_file = "kubelane-renewing";
+constexpr const char* joining_file = "kubelane-joining";
+
+constexpr std::array<const char*, 6> identity_files = {"tlscert",    "key-cert.pub", "key",
+                                                       "tlscacerts", "sshcacerts",   "tokenhash"};
 
 std::string sys_text(int error) { return std::generic_category().message(error); }
-
-// A file's name and content. Keys among them are wiped at the end.
-struct Artifacts {
-  std::vector<std::pair<std::string, std::string>> files;
-
-  Artifacts() = default;
-  Artifacts(Artifacts&&) = default;
-  Artifacts& operator=(Artifacts&&) = default;
-  Artifacts(const Artifacts&) = delete;
-  Artifacts& operator=(const Artifacts&) = delete;
-  ~Artifacts() {
-    for (auto& [name, text] : files) tls::wipe(text);
-  }
-  const std::string& at(std::string_view name) const {
-    static const std::string none;
-    for (const auto& [file, text] : files)
-      if (file == name) return text;
-    return none;
-  }
-};
 
 std::string joined(const std::vector<std::string>& parts) {
   std::string out;
@@ -119,9 +105,13 @@ class MemoryStorage final : public BotStorage {
   Outcome<StoredBot> load() override { return StoredBot{}; }
   Outcome<void> begin_renewal(const BotIdentity&) override { return boost::system::in_place_value; }
   void end_renewal() override {}
-  Outcome<void> save(const BotIdentity&, const std::string&) override {
+  Outcome<void> save(const BotIdentity&, const std::string&, const Artifacts&) override {
     return boost::system::in_place_value;
   }
+  Outcome<void> save_keypair(const Artifacts&) override { return boost::system::in_place_value; }
+  Outcome<void> begin_join() override { return boost::system::in_place_value; }
+  void end_join() override {}
+  void forget_identity() override {}
 };
 
 class DirectoryStorage final : public BotStorage {
@@ -131,26 +121,27 @@ class DirectoryStorage final : public BotStorage {
 
   Outcome<StoredBot> load() override {
     StoredBot stored;
-    Artifacts artifacts;
-    std::string journal;
-    if (Outcome<void> read = read_file(journal_file, journal); !read) return read.error();
-    if (!journal.empty() && from_journal(journal, artifacts))
-      stored.identity = identity_of(artifacts);
-    tls::wipe(journal);
+    Artifacts journal;
+    std::string text;
+    if (Outcome<void> read = read_file(journal_file, text); !read) return read.error();
+    if (!from_journal(text, journal)) journal = Artifacts();
+    tls::wipe(text);
+    stored.identity = identity_of(journal);
+    stored.token_hash = journal.at("tokenhash");
     if (!stored.identity) {
-      artifacts = Artifacts();
-      for (const char* name :
-           {"tlscert", "key-cert.pub", "key", "tlscacerts", "sshcacerts", "tokenhash"}) {
-        std::string text;
-        if (Outcome<void> read = read_file(name, text); !read) return read.error();
-        artifacts.files.emplace_back(name, std::move(text));
-      }
-      stored.identity = identity_of(artifacts);
+      Artifacts files;
+      if (Outcome<void> read = read_files(identity_files, files); !read) return read.error();
+      stored.identity = identity_of(files);
+      stored.token_hash = files.at("tokenhash");
     }
-    stored.token_hash = artifacts.at("tokenhash");
-    std::string renewing;
-    if (Outcome<void> read = read_file(renewing_file, renewing); !read) return read.error();
-    stored.renewal_pending = stored.identity && renewing == stored.identity->subject.serial;
+    // What the journal has of it is newer, whether or not its certificate has expired.
+    if (Outcome<void> read = read_files(bound_keypair_files, stored.keypair); !read)
+      return read.error();
+    for (auto& [name, content] : stored.keypair.files)
+      if (const std::string& newer = journal.at(name); !newer.empty()) content = newer;
+    if (Outcome<void> read = read_file(renewing_file, text); !read) return read.error();
+    stored.renewal_pending = stored.identity && text == stored.identity->subject.serial;
+    stored.join_pending = ::faccessat(directory_.get(), joining_file, F_OK, 0) == 0;
     return stored;
   }
 
@@ -161,20 +152,37 @@ class DirectoryStorage final : public BotStorage {
 
   void end_renewal() override { ::unlinkat(directory_.get(), renewing_file, 0); }
 
-  Outcome<void> save(const BotIdentity& identity, const std::string& hash) override {
-    const Artifacts artifacts = artifacts_of(identity, hash);
+  Outcome<void> save(const BotIdentity& identity, const std::string& hash,
+                     const Artifacts& keypair) override {
+    Artifacts artifacts = artifacts_of(identity, hash);
     if (artifacts.at("key").empty()) return failed("the key cannot be encoded");
+    for (const auto& file : keypair.files) artifacts.files.push_back(file);
     std::string journal = to_journal(artifacts);
     Outcome<void> written = write_file(journal_file, journal);
     tls::wipe(journal);
     if (!written) return written;
     // From here on the new identity cannot be lost.
-    for (const auto& [name, text] : artifacts.files)
-      if (Outcome<void> replaced = write_file(name, text); !replaced) return replaced;
+    if (Outcome<void> replaced = write_files(artifacts); !replaced) return replaced;
     ::unlinkat(directory_.get(), journal_file, 0);
     end_renewal();
+    end_join();
     ::fsync(directory_.get());
     return boost::system::in_place_value;
+  }
+
+  Outcome<void> save_keypair(const Artifacts& keypair) override { return write_files(keypair); }
+
+  Outcome<void> begin_join() override {
+    if (Outcome<void> proved = write_file(".write-test", ""); !proved) return proved;
+    return write_file(joining_file, "");
+  }
+
+  void end_join() override { ::unlinkat(directory_.get(), joining_file, 0); }
+
+  void forget_identity() override {
+    for (const char* name : {journal_file, renewing_file, "tlscert"})
+      ::unlinkat(directory_.get(), name, 0);
+    ::fsync(directory_.get());
   }
 
  private:
@@ -182,7 +190,25 @@ class DirectoryStorage final : public BotStorage {
     return {Code::io, "the bot's storage " + path_ + ": " + why};
   }
 
+  template <std::size_t Count>
+  Outcome<void> read_files(const std::array<const char*, Count>& names, Artifacts& out) const {
+    for (const char* name : names) {
+      std::string text;
+      if (Outcome<void> read = read_file(name, text); !read) return read;
+      out.files.emplace_back(name, std::move(text));
+    }
+    return boost::system::in_place_value;
+  }
+
+  Outcome<void> write_files(const Artifacts& artifacts) const {
+    for (const auto& [name, text] : artifacts.files)
+      if (Outcome<void> replaced = write_file(name, text); !replaced) return replaced;
+    return boost::system::in_place_value;
+  }
+
+  // Empty where there is none.
   Outcome<void> read_file(const std::string& name, std::string& text) const {
+    text.clear();
     const tls::UniqueFd fd(
         ::openat(directory_.get(), name.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
     if (!fd && errno == ENOENT) return boost::system::in_place_value;

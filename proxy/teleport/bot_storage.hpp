@@ -6,6 +6,7 @@
 #include <string>
 
 #include "config/result.hpp"
+#include "proxy/teleport/bot_artifacts.hpp"
 #include "proxy/teleport/bot_identity.hpp"
 
 namespace kubelane::teleport {
@@ -15,6 +16,9 @@ struct StoredBot {
   std::string token_hash;   // hex of SHA-256 over the token that it joined with
   // A renewal of exactly this identity was begun, and nobody knows how it ended.
   bool renewal_pending = false;
+  Artifacts keypair;  // of bound_keypair_files, those that are there
+  // A join by that key was proved to Teleport, and nobody knows how it ended.
+  bool join_pending = false;
 };
 
 class BotStorage {
@@ -26,8 +30,17 @@ class BotStorage {
   virtual Outcome<void> begin_renewal(const BotIdentity& current) = 0;
   // The renewal was refused for sure: the identity is as good as before.
   virtual void end_renewal() = 0;
-  // Durably, before it returns; ends a renewal.
-  virtual Outcome<void> save(const BotIdentity& identity, const std::string& token_hash) = 0;
+  // Durably, before it returns; ends a renewal or a join. `keypair`: of bound_keypair_files, empty
+  // for the other methods; all of it survives, or nothing.
+  virtual Outcome<void> save(const BotIdentity& identity, const std::string& token_hash,
+                             const Artifacts& keypair) = 0;
+  // Before a new key is told to anybody; or after a join whose certificate is of no use.
+  virtual Outcome<void> save_keypair(const Artifacts& keypair) = 0;
+  // The same as begin_renewal() and end_renewal(), of a join by a bound key.
+  virtual Outcome<void> begin_join() = 0;
+  virtual void end_join() = 0;
+  // Teleport refuses this identity for good: load() shall not find it again.
+  virtual void forget_identity() = 0;
 };
 
 std::unique_ptr<BotStorage> make_memory_storage();

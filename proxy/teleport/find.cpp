@@ -19,18 +19,29 @@ std::string text_at(const json::object& object, std::string_view key) {
 
 bool plain(const std::string& text) { return text.size() <= 255 && !has_control_character(text); }
 
-}  // namespace
-
-KeyKind key_kind_of_suite(std::string suite) {
+// Lower case, hyphens, without the prefix that some versions write.
+std::string plain_suite(std::string suite) {
   for (char& c : suite) {
     if (c >= 'A' && c <= 'Z') c = static_cast<char>(c | 0x20);
     if (c == '_') c = '-';
   }
   constexpr std::string_view prefix = "signature-algorithm-suite-";
   if (suite.starts_with(prefix)) suite.erase(0, prefix.size());
+  return suite;
+}
+
+}  // namespace
+
+KeyKind key_kind_of_suite(std::string suite) {
+  suite = plain_suite(std::move(suite));
   const bool old =
       suite.empty() || suite == "0" || suite == "1" || suite == "unspecified" || suite == "legacy";
   return old ? KeyKind::rsa : KeyKind::ecdsa;
+}
+
+KeyKind joining_key_kind_of_suite(std::string suite) {
+  suite = plain_suite(std::move(suite));
+  return suite == "3" || suite == "fips-v1" ? KeyKind::ecdsa : KeyKind::ed25519;
 }
 
 Outcome<FindReply> parse_find(std::string_view body) {

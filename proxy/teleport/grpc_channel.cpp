@@ -270,26 +270,26 @@ asio::awaitable<GrpcReply> GrpcChannel::call(const std::string& path, const std:
 GrpcStream::GrpcStream(GrpcChannel::Ptr channel)
     : channel_(std::move(channel)),
       news_(channel_->executor_),
-      reader_(GrpcChannel::most_message_bytes) {}
+      answer_(channel_->what_, GrpcChannel::most_message_bytes) {}
 
 GrpcStream::~GrpcStream() {
   std::erase(channel_->streams_, this);
   if (id_ == 0) return;
   channel_->session_.disown(id_);
-  if (over_ || channel_->lost_) return;
+  if (over() || channel_->lost_) return;
   channel_->session_.reset(id_, http::H2Code::cancel);
   channel_->kick();
 }
 
 void GrpcStream::send(std::string_view message) {
-  if (over_ || half_closed_) return;
+  if (over() || half_closed_) return;
   unsent_ += frame_message(message);
   channel_->session_.resume(id_);
   channel_->kick();
 }
 
 void GrpcStream::half_close() {
-  if (over_ || half_closed_) return;
+  if (over() || half_closed_) return;
   half_closed_ = true;
   channel_->session_.resume(id_);
   channel_->kick();
@@ -298,11 +298,11 @@ void GrpcStream::half_close() {
 asio::awaitable<std::optional<std::string>> GrpcStream::receive(milliseconds limit) {
   const auto deadline = std::chrono::steady_clock::now() + limit;
   for (;;) {
-    if (!reader_.empty()) co_return reader_.take();
-    if (over_) co_return std::nullopt;
+    if (!answer_.empty()) co_return answer_.take();
+    if (over()) co_return std::nullopt;
     news_.expires_at(deadline);
     auto [error] = co_await news_.async_wait(as_result);
-    if (error || !reader_.empty() || over_) continue;
+    if (error || !answer_.empty() || over()) continue;
     GrpcStatus late = lost_status(channel_->what_ + " did not answer in time");
     late.code = GrpcCode::deadline_exceeded;
     late.outcome_unknown = true;
@@ -313,11 +313,12 @@ asio::awaitable<std::optional<std::string>> GrpcStream::receive(milliseconds lim
 }
 
 void GrpcStream::fail(GrpcStatus status) {
-  if (over_) return;
-  over_ = true;
-  if (!has_status_) status_ = std::move(status);
-  has_status_ = true;
-  news_.cancel();
+  answer_.fail(std::move(status));
+  wake();
+}
+
+void GrpcStream::wake() {
+  if (over() || !answer_.empty()) news_.cancel();
 }
 
 void GrpcStream::cancel(http::H2Code code) {
@@ -327,60 +328,22 @@ void GrpcStream::cancel(http::H2Code code) {
 }
 
 void GrpcStream::on_head(const http::H2Head& head) noexcept {
-  if (head.status < 200) return;
-  if (head.status != 200) {
-    GrpcStatus status;
-    // The table of gRPC's own document for answers of intermediaries.
-    status.code = head.status == 404   ? GrpcCode::unimplemented
-                  : head.status == 401 ? GrpcCode::unauthenticated
-                  : head.status == 403 ? GrpcCode::permission_denied
-                                       : GrpcCode::unavailable;
-    status.message = channel_->what_ + " answered with HTTP status " + std::to_string(head.status);
-    status.outcome_unknown = head.status >= 500;
-    fail(std::move(status));
-    return;
-  }
-  if (head.end) on_trailers(head.fields);
+  answer_.on_head(head.status, head.fields, head.end);
+  wake();
 }
 
 void GrpcStream::on_data(std::string_view bytes) noexcept {
   channel_->session_.consumed(id_, bytes.size());
-  if (over_) return;
-  const bool good = reader_.feed(bytes);
-  if (good && reader_.waiting_bytes() <= 2 * GrpcChannel::most_message_bytes) {
-    if (!reader_.empty()) news_.cancel();
-    return;
-  }
-  GrpcStatus status;
-  status.code = reader_.too_large() || good ? GrpcCode::resource_exhausted : GrpcCode::internal;
-  status.message = reader_.too_large() || good
-                       ? "the answer of " + channel_->what_ + " is too large"
-                       : channel_->what_ + " does not answer in gRPC";
-  fail(std::move(status));
-  cancel(http::H2Code::cancel);
+  const bool good = answer_.on_data(bytes);
+  wake();
+  if (!good) cancel(http::H2Code::cancel);
 }
 
-void GrpcStream::on_trailers(http::Fields fields) noexcept {
-  if (has_status_) return;
-  has_status_ = read_status(fields, status_.code, status_.message);
-  if (!has_status_) return;
-  // Said by the transport underneath a server as well as by a server.
-  status_.outcome_unknown = status_.code == GrpcCode::unavailable ||
-                            status_.code == GrpcCode::deadline_exceeded ||
-                            status_.code == GrpcCode::cancelled;
-}
+void GrpcStream::on_trailers(http::Fields fields) noexcept { answer_.on_trailers(fields); }
 
 void GrpcStream::on_end() noexcept {
-  if (!has_status_) {
-    GrpcStatus status;
-    status.code = GrpcCode::internal;
-    status.message = channel_->what_ + " ended a call without a status";
-    status.outcome_unknown = true;
-    fail(std::move(status));
-    return;
-  }
-  over_ = true;
-  news_.cancel();
+  answer_.on_end();
+  wake();
 }
 
 void GrpcStream::on_closed(http::H2Code code) noexcept {

@@ -16,22 +16,11 @@
 #include <boost/asio/steady_timer.hpp>
 
 #include "proxy/http/h2_session.hpp"
-#include "proxy/teleport/grpc_frame.hpp"
+#include "proxy/teleport/grpc_answer.hpp"
 #include "proxy/teleport/target.hpp"
 #include "tls/openssl.hpp"
 
 namespace kubelane::teleport {
-
-struct GrpcStatus {
-  GrpcCode code = GrpcCode::ok;
-  std::string message;  // the server's words, or ours; no secret
-  // The server did not say that the call failed: it may have been carried out all the same.
-  bool outcome_unknown = false;
-  bool transport = false;       // ours: the connection failed, or the deadline passed
-  bool refused_by_tls = false;  // the peer refused our certificate (alert)
-
-  bool ok() const noexcept { return code == GrpcCode::ok; }
-};
 
 struct GrpcReply {
   GrpcStatus status;
@@ -121,13 +110,14 @@ class GrpcStream : private http::H2Stream {
   void half_close();
   // The next message; nothing when the stream is over or `limit` has passed: status() tells.
   boost::asio::awaitable<std::optional<std::string>> receive(std::chrono::milliseconds limit);
-  const GrpcStatus& status() const noexcept { return status_; }
-  bool over() const noexcept { return over_; }
+  const GrpcStatus& status() const noexcept { return answer_.status(); }
+  bool over() const noexcept { return answer_.over(); }
 
  private:
   friend class GrpcChannel;
   void fail(GrpcStatus status);
   void cancel(http::H2Code code);
+  void wake();
 
   void on_head(const http::H2Head& head) noexcept override;
   void on_data(std::string_view bytes) noexcept override;
@@ -142,12 +132,9 @@ class GrpcStream : private http::H2Stream {
   GrpcChannel::Ptr channel_;
   boost::asio::steady_timer news_;
   std::int32_t id_ = 0;
-  GrpcReader reader_;
+  GrpcAnswer answer_;
   std::string unsent_;
-  GrpcStatus status_;
-  bool has_status_ = false;
   bool half_closed_ = false;
-  bool over_ = false;
 };
 
 }  // namespace kubelane::teleport

@@ -185,7 +185,7 @@ Outcome<std::string> from_variable(const EnvironmentLookup& environment,
 
 }  // namespace
 
-Outcome<std::string> read_secret_file(const std::string& path, const std::string& what) {
+Outcome<std::string> read_small_file(const std::string& path, const std::string& what) {
   const tls::UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   struct stat status {};
   if (!fd || ::fstat(fd.get(), &status) != 0)
@@ -198,9 +198,15 @@ Outcome<std::string> read_secret_file(const std::string& path, const std::string
     return Failure{
         Code::io, what + " " + path + " cannot be read: " + std::generic_category().message(error)};
   if (text.size() > most_token_bytes)
-    return Failure{Code::io, what + " " + path + " is too large for a token"};
-  Outcome<std::string> token = checked(text, what + " " + path);
-  tls::wipe(text);
+    return Failure{Code::io, what + " " + path + " is too large: more than 64 KiB"};
+  return text;
+}
+
+Outcome<std::string> read_secret_file(const std::string& path, const std::string& what) {
+  Outcome<std::string> text = read_small_file(path, what);
+  if (!text) return text;
+  Outcome<std::string> token = checked(*text, what + " " + path);
+  tls::wipe(*text);
   return token;
 }
 

@@ -20,7 +20,9 @@ using EnvironmentLookup = std::function<std::optional<std::string>(const std::st
 boost::asio::awaitable<Outcome<std::string>> fetch_id_token(const Onboarding& onboarding,
                                                             const EnvironmentLookup& environment);
 
-// The content of a small file without white space around it.
+// The content of a file of at most 64 KiB. wipe() it when it is a secret.
+Outcome<std::string> read_small_file(const std::string& path, const std::string& what);
+// The same, of one word without white space around it.
 Outcome<std::string> read_secret_file(const std::string& path, const std::string& what);
 
 // `onboarding.token`: itself, or what the file holds that it names.

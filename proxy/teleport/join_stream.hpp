@@ -1,5 +1,5 @@
-// Joining by teleport.join.v1, for clusters where the web API takes no joins any more
-// (control-plane spec 1.4, 1.5).
+// Joining by teleport.join.v1 with a secret or an ID token, for clusters where the web API takes no
+// joins any more; and the way to the Proxy's join services (control-plane spec 1.4, 1.5).
 #pragma once
 
 #include <boost/asio/awaitable.hpp>
@@ -8,6 +8,9 @@
 #include "proxy/teleport/https_client.hpp"
 
 namespace kubelane::teleport {
+
+// A connection to the Proxy's join services, without a certificate.
+boost::asio::awaitable<AuthResult<GrpcChannel::Ptr>> connect_to_join(const HttpsOrigin& origin);
 
 // `by_id_token`: with request.id_token, else by the secret alone.
 boost::asio::awaitable<AuthResult<IssuedCerts>> join_by_stream(const HttpsOrigin& origin,

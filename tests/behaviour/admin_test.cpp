@@ -193,6 +193,7 @@ TEST_F(AdminSocket, only_its_owner_may_use_it_and_it_goes_with_the_process) {
   EXPECT_TRUE(ask("POST /quitquitquit HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
                   .starts_with("HTTP/1.1 200"));
   EXPECT_EQ(kubelane().wait_exit(), 0);
+  EXPECT_FALSE(fs::exists(socket_path()));
 }
 
 TEST_F(AdminSocket, one_that_a_dead_process_left_is_replaced_and_a_live_one_is_not) {

@@ -1,5 +1,6 @@
 // The diagnostics listener as a kubelet, a waiting container and a script use it.
 #include <csignal>
+#include <fstream>
 #include <string>
 
 #include "tests/support/control_client.hpp"
@@ -173,9 +174,11 @@ TEST_F(Diagnostics, an_address_that_is_taken_ends_the_start_with_a_sentence) {
   ASSERT_NO_FATAL_FAILURE(start());
   const std::string taken = diagnostics().address();
   more_yaml = "diag_addr: " + taken + "\n";
-  start_kubelane(default_config());
-  EXPECT_EQ(kubelane().wait_exit(), 1);
-  const auto line = kubelane().wait_for_line("cannot start");
+  const std::string config = (directory() / "second.yaml").string();
+  std::ofstream(config) << default_config();
+  support::Process second(KUBELANE_BINARY, {"start", "-c", config});
+  EXPECT_EQ(second.wait_exit(), 1);
+  const auto line = second.wait_for_line("cannot start");
   ASSERT_TRUE(line);
   EXPECT_NE(line->find("diag_addr"), std::string::npos) << *line;
   EXPECT_NE(line->find("another process listens there"), std::string::npos) << *line;

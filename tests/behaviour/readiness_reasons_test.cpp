@@ -38,6 +38,13 @@ class ReadinessReasons : public support::KubelaneFixture {
       return lab::Verdict::keep;
     });
   }
+  // From now on each connection gets this TLS alert; those of before are gone.
+  void answer_by_alert(int description) {
+    ASSERT_TRUE(kubelane().wait_for_line("the Proxy's protocol"));  // dialled at the start
+    proxy().set_alert(description);
+    proxy().set_accept(lab::AcceptMode::alert);
+    proxy().close_all();
+  }
   void expect_unready(const std::string& cause, const std::string& words) {
     const Verdict told = demo();
     EXPECT_EQ(told.status, "unhealthy");
@@ -85,15 +92,13 @@ TEST_F(ReadinessReasons, a_rule_about_the_version_alone_is_no_reason) {
 
 TEST_F(ReadinessReasons, denied_when_the_certificate_is_refused) {
   ASSERT_NO_FATAL_FAILURE(start());
-  proxy().set_alert(44);  // certificate_revoked
-  proxy().set_accept(lab::AcceptMode::alert);
+  ASSERT_NO_FATAL_FAILURE(answer_by_alert(44));  // certificate_revoked
   expect_unready("denied", "refused our client certificate");
 }
 
 TEST_F(ReadinessReasons, clock_skew_when_a_valid_certificate_is_called_expired) {
   ASSERT_NO_FATAL_FAILURE(start());
-  proxy().set_alert(45);  // certificate_expired
-  proxy().set_accept(lab::AcceptMode::alert);
+  ASSERT_NO_FATAL_FAILURE(answer_by_alert(45));  // certificate_expired
   expect_unready("clock_skew", "clock");
 }
 

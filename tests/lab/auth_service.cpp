@@ -55,24 +55,6 @@ std::string trimmed(std::string line) {
   return line;
 }
 
-// One challenge to the client: the answer must be a signature over exactly this text, in time.
-void challenge(const BoundKeypairClient& client, const Authorities& authorities,
-               const std::string& cluster, const std::string& public_key) {
-  const long asked_at = authorities.now();
-  const std::string text = json::serialize(json::object{{"iss", cluster},
-                                                        {"aud", cluster},
-                                                        {"nbf", asked_at - 10},
-                                                        {"iat", asked_at},
-                                                        {"exp", asked_at + kChallengeLife},
-                                                        {"sub", "lab-key"},
-                                                        {"nonce", random_text()}});
-  const auto solution = verify_jws(key_of_line(public_key), client.solve(public_key, text));
-  if (!solution || solution->payload != text) deny("invalid challenge solution");
-  if (authorities.now() > asked_at + kChallengeLife + kChallengeLeeway) {
-    deny("the challenge has expired");
-  }
-}
-
 }  // namespace
 
 struct AuthService::Grant {
@@ -111,7 +93,8 @@ std::string suite_name(Suite suite) {
 AuthService::AuthService(const Options& options)
     : cluster_name_(options.cluster_name),
       authorities_(std::make_shared<Authorities>(options.cluster_name, options.key_kind)),
-      suite_(options.key_kind == KeyKind::rsa ? Suite::legacy : Suite::balanced_v1),
+      suite_(options.suite.value_or(options.key_kind == KeyKind::rsa ? Suite::legacy
+                                                                     : Suite::balanced_v1)),
       ssh_authority_(make_ed25519()),
       version_(options.server_version) {}
 
@@ -216,6 +199,11 @@ void AuthService::set_generation(const std::string& instance, std::uint64_t gene
 void AuthService::set_longest_ttl(long seconds) {
   const std::scoped_lock lock(mutex_);
   longest_ttl_ = seconds;
+}
+
+void AuthService::mix_up_nonces(int times) {
+  const std::scoped_lock lock(mutex_);
+  nonces_to_mix_up_ = times;
 }
 
 void AuthService::rotate(RotationPhase phase) {
@@ -349,6 +337,34 @@ std::string AuthService::join_state(const JoinToken& token) const {
                                                {"join_sequence", token.bound.joins}}));
 }
 
+// One challenge to the client: the answer must be a signature over exactly this text, in time.
+void AuthService::challenge(const BoundKeypairClient& client, const std::string& public_key) {
+  const long asked_at = authorities_->now();
+  const auto text_with = [&](const std::string& nonce) {
+    return json::serialize(json::object{{"iss", cluster_name_},
+                                        {"aud", cluster_name_},
+                                        {"nbf", asked_at - 10},
+                                        {"iat", asked_at},
+                                        {"exp", asked_at + kChallengeLife},
+                                        {"sub", "lab-key"},
+                                        {"nonce", nonce}});
+  };
+  const std::string sent = text_with(random_text());
+  std::string wanted = sent;
+  {
+    const std::scoped_lock lock(mutex_);
+    if (nonces_to_mix_up_ > 0) {
+      --nonces_to_mix_up_;
+      wanted = text_with(random_text());
+    }
+  }
+  const auto solution = verify_jws(key_of_line(public_key), client.solve(public_key, sent));
+  if (!solution || solution->payload != wanted) deny("invalid challenge solution");
+  if (authorities_->now() > asked_at + kChallengeLife + kChallengeLeeway) {
+    deny("the challenge has expired");
+  }
+}
+
 // Wrong or missing: somebody else has joined by a copy of the key, or is about to.
 void AuthService::check_recovery(JoinToken& token, const std::string& presented_state) {
   if (token.bound_keypair.mode == "insecure" || token.bound.joins == 0) return;
@@ -397,11 +413,11 @@ BoundKeypairJoin AuthService::join_by_keypair(const JoinAsk& ask,
     check_recovery(token, client.join_state);
     public_key = token.bound.public_key;
   }
-  if (!public_key.empty()) challenge(client, *authorities_, cluster_name_, public_key);
+  if (!public_key.empty()) challenge(client, public_key);
   if (rotate) {
     const std::string fresh = trimmed(client.rotate(suite_));
     if (!key_of_line(fresh) || fresh == public_key) deny("the new public key is not usable");
-    challenge(client, *authorities_, cluster_name_, fresh);
+    challenge(client, fresh);
     public_key = fresh;
   }
   const std::scoped_lock lock(mutex_);

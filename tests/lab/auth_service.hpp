@@ -83,6 +83,7 @@ class AuthService {
     std::string cluster_name = "root.example.com";
     std::string server_version = "18.5.0";
     KeyKind key_kind = KeyKind::ecdsa;  // rsa goes with the suite `legacy`
+    std::optional<Suite> suite;         // nothing: what goes with key_kind
   };
   explicit AuthService(const Options& options);
 
@@ -113,6 +114,8 @@ class AuthService {
   void rotate(RotationPhase phase);
   // No certificate lives longer, whatever is asked for; 0: no such limit.
   void set_longest_ttl(long seconds);
+  // The solutions of the next challenges are held against another nonce than was sent.
+  void mix_up_nonces(int times);
 
   // --- Calls. `caller`: the identity of a direct connection, nothing through the Proxy -----------
   Certificates join(const JoinAsk& ask, const std::optional<ClientIdentity>& caller);
@@ -162,6 +165,7 @@ class AuthService {
   bool sees(const ClientIdentity& caller, const KubeResource& cluster) const;
   Grant bot_grant(const JoinToken& token, const JoinAsk& ask) const;
   std::string join_state(const JoinToken& token) const;
+  void challenge(const BoundKeypairClient& client, const std::string& public_key);
   void check_recovery(JoinToken& token, const std::string& presented_state);
 
   const std::string cluster_name_;
@@ -177,6 +181,7 @@ class AuthService {
   KubeInventory clusters_;
   BotInstances bots_;
   long longest_ttl_ = 0;
+  int nonces_to_mix_up_ = 0;
   std::vector<RotationEvent> events_;
   std::function<void()> on_rotation_;
 };

@@ -16,11 +16,12 @@ class BotFixture : public KubelaneFixture {
  protected:
   // --- before start_bot() -----------------------------------------------------------------------
   lab::AuthOptions auth_options;
-  std::string method = "kubernetes";  // or token
+  std::string method = "kubernetes";  // or token, bound_keypair
   std::string join_token = "join-by-pod";
   std::string storage = "{type: memory}";
   std::string lifetimes;  // top level, e.g. "credential_ttl: 6s\nrenewal_interval: 2s\n"
   std::string onboarding_more;
+  lab::BoundKeypairRules keypair_rules;  // of the token of method bound_keypair
   std::string service_type = "kubernetes/v2";
   std::string selectors = "[{name: demo}]";  // of kubernetes/v2
   long role_session = 12 * 3600L;
@@ -46,6 +47,7 @@ class BotFixture : public KubelaneFixture {
     if (method == "kubernetes")
       token.kubernetes = {
           lab::KubernetesKind::static_jwks, issuer_.jwks(), "", {"default:kubelane"}};
+    token.bound_keypair = keypair_rules;
     auth().service().put_token(token);
   }
   void add_cluster(const std::string& name, std::map<std::string, std::string> labels = {}) {

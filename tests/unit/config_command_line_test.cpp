@@ -306,7 +306,7 @@ TEST(CommandLine, a_value_behind_a_misspelt_flag_is_not_repeated) {
 }
 
 TEST(CommandLine, tbots_flags_without_effect_get_one_warning_each) {
-  for (const char* flag : {"--pid-file", "--static-key-path"}) {
+  for (const char* flag : {"--pid-file"}) {
     const Command command = parse({"start", "-c", "x", flag, "hunter2"});
     ASSERT_EQ(command.warnings.size(), 1u) << flag;
     const std::string text = command.warnings[0].text();

@@ -82,7 +82,7 @@ TEST(Onboarding, every_method_is_known_by_tbots_name) {
         good(proxy + "onboarding: {token: t, join_method: " + method + "}\n" + service);
     EXPECT_EQ(name(config.onboarding.join_method), method);
   }
-  for (const std::string method : {"iam", "azure", "tpm", "ec2", "oracle", "bound_keypair"})
+  for (const std::string method : {"iam", "azure", "tpm", "ec2", "oracle"})
     EXPECT_EQ(error(proxy + "onboarding: {token: t, join_method: " + method + "}\n" + service)
                   .rfind("k.yaml:2:37: onboarding.join_method: join_method " + method +
                              " is not supported by kubelane: let tbot join",
@@ -91,6 +91,41 @@ TEST(Onboarding, every_method_is_known_by_tbots_name) {
   EXPECT_EQ(error(proxy + "onboarding: {token: t, join_method: kubernets}\n" + service)
                 .rfind("k.yaml:2:37: onboarding.join_method: \"kubernets\" is not one of", 0),
             0u);
+}
+
+TEST(Onboarding, a_bound_keypair_as_in_tbots_file) {
+  const std::string head = proxy + "onboarding: {token: t, join_method: bound_keypair";
+  const std::string disk = "storage: {type: directory, path: /s}\n" + service;
+  const Config config =
+      good(head + ", bound_keypair: {registration_secret_path: /run/secret}}\n" + disk);
+  EXPECT_EQ(config.onboarding.join_method, JoinMethod::bound_keypair);
+  EXPECT_EQ(config.onboarding.bound_keypair.registration_secret_path, "/run/secret");
+  // tbot has had both names.
+  for (const std::string name : {"static_private_key_path", "static_key_path"})
+    EXPECT_EQ(
+        good(head + ", bound_keypair: {" + name + ": /k}}\nstorage: {type: memory}\n" + service)
+            .onboarding.bound_keypair.static_key_path,
+        "/k");
+  // A stronger place ends what a weaker one said in another way.
+  const Config environment = good(
+      head + ", bound_keypair: {registration_secret_path: /run/secret}}\n" + disk,
+      {{"onboarding.bound_keypair.registration_secret", "hunter2", "TBOT_REGISTRATION_SECRET"}});
+  EXPECT_EQ(environment.onboarding.bound_keypair.registration_secret, "hunter2");
+  EXPECT_EQ(environment.onboarding.bound_keypair.registration_secret_path, "");
+  const auto refused = [&](const std::string& more, const std::string& rest) {
+    return error(head + more + "}\n" + rest);
+  };
+  EXPECT_NE(refused("", service).find("give storage a directory"), std::string::npos);
+  EXPECT_NE(refused(", join_path: web", disk).find("join_path: web excludes"), std::string::npos);
+  const std::string secrets = refused(
+      ", bound_keypair: {registration_secret: hunter2, registration_secret_path: /p}", disk);
+  EXPECT_NE(secrets.find("exclude each other"), std::string::npos);
+  EXPECT_EQ(secrets.find("hunter2"), std::string::npos);
+  EXPECT_NE(refused(", bound_keypair: {registration_secret: a, static_key_path: /p}", disk)
+                .find("takes no registration secret"),
+            std::string::npos);
+  EXPECT_NE(refused(", bound_keypair: {registration_secrt: a}", disk).find("registration_secret"),
+            std::string::npos);
 }
 
 TEST(Onboarding, what_is_missing_or_excludes_each_other_has_a_place) {
@@ -129,6 +164,11 @@ TEST(Onboarding, a_join_uri_says_it_all) {
   EXPECT_EQ(config.proxy_server, "teleport.example.com:3080");
   EXPECT_EQ(config.onboarding.join_method, JoinMethod::azure_devops);
   EXPECT_EQ(config.onboarding.token, "my-token");
+  const Config bound = good(
+      "join_uri: tbot+proxy+bound-keypair://host:hunter2@t\nstorage: {type: directory, path: "
+      "/s}\n" +
+      service);
+  EXPECT_EQ(bound.onboarding.bound_keypair.registration_secret, "hunter2");
   for (const std::string uri :
        {"tbot+proxy+token://@t", "tbot+proxy+token://hunter2", "https://hunter2@t",
         "tbot+proxy://hunter2@t", "tbot+proxy+token://hunter%2@t", "tbot+proxy+token://hunter2@"}) {
