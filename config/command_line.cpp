@@ -90,6 +90,8 @@ constexpr SettingFlag setting_flags[] = {
     {"--local-auth", "local_auth", "KUBELANE_LOCAL_AUTH",
      "how local clients authenticate: token, mtls or none (token)", false},
     {"--local-tls", "local_tls", "KUBELANE_LOCAL_TLS", "serve https: true or false (true)", false},
+    {"--local-trust", "local_trust", "KUBELANE_LOCAL_TRUST",
+     "directory with tls.crt, tls.key and token: a local CA and token to share with others", false},
     {"--storage", "storage", "KUBELANE_STORAGE",
      "directory that keeps the local CA and token across restarts; memory:// for none, "
      "kubernetes-secret:///name for the bot's identity in a Secret",

@@ -258,7 +258,8 @@ class Loader : private YamlReader {
                          "timeouts",
                          "exit",
                          "sandbox",
-                         "admin_addr"};
+                         "admin_addr",
+                         "local_trust"};
     each(root, valid, "",
          [&](const std::string& key, const YAML::Node& name, const YAML::Node& node) {
            read_root_field(key, name, node);
