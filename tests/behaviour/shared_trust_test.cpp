@@ -28,10 +28,10 @@ TEST_F(SharedTrust, a_client_of_one_replica_is_a_client_of_the_others) {
   EXPECT_EQ(endpoint().token, first.token);
   EXPECT_EQ(get("/bytes/1").status, 200);
   first.port = endpoint().port;
-  support::TlsClient client = connect(first);
-  client.write("GET " + first.prefix + "/bytes/1 HTTP/1.1\r\nHost: " + first.host_header() +
+  support::TlsClient local_client = connect(first);
+  local_client.write("GET " + first.prefix + "/bytes/1 HTTP/1.1\r\nHost: " + first.host_header() +
                "\r\nAuthorization: Bearer " + first.token + "\r\n\r\n");
-  EXPECT_EQ(client.read_response().status, 200);
+  EXPECT_EQ(local_client.read_response().status, 200);
 }
 
 TEST_F(SharedTrust, without_it_kubelane_does_not_start) {
