@@ -21,7 +21,8 @@ struct Meaning {
 
 constexpr Meaning meanings[] = {
     {"0", "done, or stopped as asked"},
-    {"1", "cannot run: an address, a file or the storage cannot be used"},
+    {"1",
+     "cannot run: an address, a file or the storage cannot be used; or the drain was cut short"},
     {"2", "wrong usage or configuration"},
     {"3", "not ready (in time): wait, status, kubeconfig"},
     {"4", "no kubelane answers at the address: wait, status, shutdown"},

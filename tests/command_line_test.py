@@ -17,13 +17,14 @@ TOP = pathlib.Path(__file__).resolve().parent.parent
 KUBELANE = sys.argv[1] if len(sys.argv) > 1 else ""
 
 COMMANDS = [[], ["start"], ["start", "kubernetes"], ["start", "kubernetes/v2"], ["run"],
-            ["run", "kubernetes"], ["run", "kubernetes/v2"], ["check"], ["wait"], ["status"],
+            ["run", "kubernetes"], ["run", "kubernetes/v2"], ["check"], ["configure"],
+            ["configure", "kubernetes"], ["configure", "kubernetes/v2"], ["migrate"], ["wait"], ["status"],
             ["shutdown"], ["kubeconfig"], ["install"], ["install", "systemd"], ["keypair"], ["keypair", "create"],
             ["version"],
             ["completion"], ["man"]]
 
 # Options of other programs in the README: tctl, curl, kubectl, and ./dev.
-FOREIGN = {"--roles", "--unix-socket", "--raw", "--once", "--clients", "--kube-rig", "--changed", "--now"}
+FOREIGN = {"--roles", "--unix-socket", "--raw", "--once", "--bot", "--day", "--clients", "--kube-rig", "--changed", "--now"}
 
 
 def kubelane(*words, environment=None, code=0):
@@ -121,7 +122,7 @@ class Texts(unittest.TestCase):
         """A value that cannot be is told under the variable's name, or comes into force."""
         free = {"--config", "--token", "--join-uri", "--help", "--certificate-ttl", "--storage",
                 "--proxy-ca", "--registration-secret", "--registration-secret-path",
-                "--static-key-path"}
+                "--static-key-path", "--local-trust", "--exit-when-file"}
         for option in options_of_help(["start"]):
             if option in free:
                 continue

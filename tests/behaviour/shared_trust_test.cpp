@@ -11,8 +11,14 @@ class SharedTrust : public support::KubelaneFixture {
 };
 
 TEST_F(SharedTrust, a_client_of_one_replica_is_a_client_of_the_others) {
-  more_yaml = "storage: {type: directory, path: " + (directory() / "state").string() + "}\n";
-  ASSERT_NO_FATAL_FAILURE(start());
+  ASSERT_NO_FATAL_FAILURE(start_lab());
+  write_credentials();
+  std::string config = default_config();
+  const std::string memory = "type: memory";
+  config.replace(config.find(memory), memory.size(),
+                 "{type: directory, path: " + (directory() / "state").string() + "}");
+  start_kubelane(config);
+  ASSERT_NO_FATAL_FAILURE(wait_ready());
   support::LocalEndpoint first = endpoint();
   EXPECT_EQ(stop_kubelane(), 0);
 
@@ -30,7 +36,7 @@ TEST_F(SharedTrust, a_client_of_one_replica_is_a_client_of_the_others) {
   first.port = endpoint().port;
   support::TlsClient local_client = connect(first);
   local_client.write("GET " + first.prefix + "/bytes/1 HTTP/1.1\r\nHost: " + first.host_header() +
-               "\r\nAuthorization: Bearer " + first.token + "\r\n\r\n");
+                     "\r\nAuthorization: Bearer " + first.token + "\r\n\r\n");
   EXPECT_EQ(local_client.read_response().status, 200);
 }
 
