@@ -10,8 +10,11 @@
 
 #include <CLI/CLI.hpp>
 
-#include "config/settings.hpp"
-#include "config/suggest.hpp"
+#include "config/client_commands.hpp"
+#include "config/command_tree.hpp"
+#include "config/exit_codes.hpp"
+#include "config/usage_error.hpp"
+#include "config/values.hpp"
 
 namespace kubelane {
 namespace {
@@ -32,10 +35,7 @@ constexpr const char* examples =
     "\n"
     "Settings: flags win over the environment, which wins over the file. The file is tbot's\n"
     "(version: v2) with a few keys more. Signals: SIGTERM and SIGINT drain and stop, a second one\n"
-    "stops at once; SIGUSR1 renews the credentials, SIGHUP reads the configuration again, too.\n"
-    "Exit codes: 0 stopped as asked, 1 cannot run (listener, storage) or had to cut what still "
-    "ran,\n"
-    "2 wrong usage or configuration.";
+    "stops at once; SIGUSR1 renews the credentials, SIGHUP reads the configuration again, too.\n";
 
 // A flag that sets a top-level setting; with its environment variable.
 struct SettingFlag {
@@ -90,6 +90,8 @@ constexpr SettingFlag setting_flags[] = {
     {"--local-auth", "local_auth", "KUBELANE_LOCAL_AUTH",
      "how local clients authenticate: token, mtls or none (token)", false},
     {"--local-tls", "local_tls", "KUBELANE_LOCAL_TLS", "serve https: true or false (true)", false},
+    {"--local-trust", "local_trust", "KUBELANE_LOCAL_TRUST",
+     "directory with tls.crt, tls.key and token: a local CA and token to share with others", false},
     {"--storage", "storage", "KUBELANE_STORAGE",
      "directory that keeps the local CA and token across restarts; memory:// for none, "
      "kubernetes-secret:///name for the bot's identity in a Secret",
@@ -121,27 +123,33 @@ constexpr SettingFlag setting_flags[] = {
 constexpr const char* idle_flags[] = {"--pid-file"};
 constexpr const char* idle_switches[] = {"--fips", "--scoped", "--disable-exec-plugin"};
 
-// What else `tbot start` can be asked for.
-constexpr const char* tbot_modes[] = {"legacy",
-                                      "identity",
-                                      "application",
-                                      "application-tunnel",
-                                      "application-proxy",
-                                      "database",
-                                      "database-tunnel",
-                                      "kubernetes/argo-cd",
-                                      "ssh-multiplexer",
-                                      "workload-identity-x509",
-                                      "workload-identity-jwt",
-                                      "workload-identity-api",
-                                      "workload-identity-aws-roles-anywhere",
-                                      "spiffe-svid",
-                                      "noop"};
-
 // The long name; of several the first.
 std::string flag_name(const char* flag) {
   const char* const begin = std::strstr(flag, "--");
   return {begin, std::strcspn(begin, ",")};
+}
+
+// "VALUE", or what it can be, from which shells complete.
+const char* value_name(const std::string& key) {
+  if (key == "log.format") return "text|json";
+  if (key == "log.level") return "debug|info|warn|error";
+  if (key == "proxy_protocol") return "auto|http1|http2";
+  if (key == "local_auth") return "token|mtls|none";
+  if (key == "local_tls" || key == "sandbox") return "true|false";
+  if (key == "exit.when_file") return "FILE";
+  if (key == "exit.with_pid") return "PID";
+  if (key == "exit.when_idle" || key == "exit.min_sigterm_delay" || key == "timeouts.drain")
+    return "DURATION";
+  if (key == "proxy_ca") return "FILE";
+  if (key == "storage") return "DIR";
+  return "VALUE";
+}
+
+// "help (TBOT_NAME, KUBELANE_NAME)"
+std::string with_variables(const std::string& help, const std::string& flag,
+                           const std::string& tbots = {}) {
+  const std::string own = variable_of(flag);
+  return help + " (" + (tbots.empty() || tbots == own ? own : tbots + ", " + own) + ")";
 }
 
 // What CLI11 fills.
@@ -151,46 +159,86 @@ struct Values {
   std::map<std::string, bool> idle_switches;
   std::string config_path;
   std::string output_path;
-  std::string cluster;  // --kubernetes-cluster
+  std::string wait_timeout;
+  std::string cluster;
   CommandService service;
   std::vector<std::string> ca_pins;
 };
 
 void add_start_flags(CLI::App& app, Values& values) {
-  app.add_option("-c,--config", values.config_path, "configuration file (TBOT_CONFIG_PATH)")
+  app.add_option("-c,--config", values.config_path,
+                 with_variables("configuration file", "--config", "TBOT_CONFIG_PATH"))
       ->type_name("FILE");
   for (const SettingFlag& flag : setting_flags) {
-    const std::string help = std::string(flag.help) + " (" + flag.variable + ")";
+    const std::string help = with_variables(flag.help, flag_name(flag.flag), flag.variable);
     if (flag.is_switch) {
       // --insecure, and --insecure=false against the environment and the file.
       app.add_flag(flag.flag, values.settings[flag.flag], help)
           ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
     } else {
-      app.add_option(flag.flag, values.settings[flag.flag], help)->type_name("VALUE");
+      app.add_option(flag.flag, values.settings[flag.flag], help)->type_name(value_name(flag.key));
     }
   }
   app.add_option("--ca-pin", values.ca_pins,
-                 "pin of the cluster's CA (sha256:…), for --auth-server; repeatable")
+                 with_variables("pin of the cluster's CA (sha256:…), for --auth-server; repeatable",
+                                "--ca-pin"))
       ->type_name("PIN");
   for (const char* flag : idle_flags) app.add_option(flag, values.idle[flag])->group("");
   for (const char* flag : idle_switches) app.add_flag(flag, values.idle_switches[flag])->group("");
 }
 
-void add_service_flags(CLI::App& app, Values& values) {
-  app.add_option("--credentials", values.service.credentials,
-                 "directory that tbot writes (KUBELANE_CREDENTIALS)")
-      ->type_name("DIR");
-  app.add_option("--destination", values.service.destination,
-                 "directory for kubelane's kubeconfig.yaml, or kubernetes-secret:///name "
-                 "(KUBELANE_DESTINATION)")
-      ->type_name("DIR");
-  app.add_option("--reader-user", values.service.reader_users,
-                 "user who may read the kubeconfig; repeatable")
-      ->type_name("USER");
-  app.add_option("--reader-group", values.service.reader_groups,
-                 "group that may read the kubeconfig; repeatable")
-      ->type_name("GROUP");
+// The flags of a service that is described without a file. `set` is called with each.
+template <class Text, class List>
+void each_service_flag(CommandService& service, Text&& text, List&& list) {
+  text("--credentials", service.credentials, "DIR", "directory that tbot writes");
+  text("--destination", service.destination, "DIR",
+       "directory for kubelane's kubeconfig.yaml, or kubernetes-secret:///name");
+  list("--reader-user", service.reader_users, "USER", "user who may read the kubeconfig");
+  list("--reader-group", service.reader_groups, "GROUP", "group that may read the kubeconfig");
 }
+
+void add_service_flags(CLI::App& app, CommandService& service) {
+  const auto add = [&app](const std::string& more) {
+    return [&app, more](const char* flag, auto& value, const char* type, const char* help) {
+      app.add_option(flag, value, with_variables(help + more, flag))->type_name(type);
+    };
+  };
+  each_service_flag(service, add(""), add("; repeatable"));
+}
+
+// Two ways to name clusters without a file, below `start` and `run`.
+struct ServiceCommands {
+  ServiceCommands(CLI::App& parent, Values& values) {
+    const std::string more =
+        ", without a file; takes every option of `kubelane " + parent.get_name() + "`, too";
+    single = parent.add_subcommand("kubernetes", "one cluster" + more);
+    single->fallthrough();
+    single
+        ->add_option(
+            "--kubernetes-cluster", values.cluster,
+            with_variables("Teleport's name of the Kubernetes cluster", "--kubernetes-cluster"))
+        ->type_name("NAME");
+    add_service_flags(*single, values.service);
+    several = parent.add_subcommand("kubernetes/v2", "several clusters with one identity" + more);
+    several->alias("k8s/v2");
+    several->fallthrough();
+    several
+        ->add_option("--name-selector", values.service.clusters,
+                     with_variables("cluster name; repeatable", "--name-selector"))
+        ->type_name("NAME");
+    several
+        ->add_option("--label-selector", values.service.labels,
+                     with_variables("clusters with these labels, name=value,name=value; repeatable",
+                                    "--label-selector"))
+        ->type_name("LABELS");
+    add_service_flags(*several, values.service);
+    parent.require_subcommand(0, 1);
+  }
+  bool parsed() const { return single->parsed() || several->parsed(); }
+
+  CLI::App* single = nullptr;
+  CLI::App* several = nullptr;
+};
 
 void add_output_flag(CLI::App& app, Values& values) {
   app.add_option("-o,--output", values.output_path,
@@ -198,189 +246,95 @@ void add_output_flag(CLI::App& app, Values& values) {
       ->type_name("FILE");
 }
 
-// `start kubernetes …` and `start kubernetes/v2 …`; the same for configure.
-struct Modes {
-  CLI::App* single;
-  CLI::App* several;
+std::string exit_codes_text() {
+  std::string text = "Exit codes:\n";
+  for (const exit_code::Meaning& each : exit_code::meanings) {
+    std::string code = each.code;
+    code.resize(7, ' ');
+    text += "  " + code + each.text + "\n";
+  }
+  return text;
+}
 
-  bool parsed() const { return single->parsed() || several->parsed(); }
+// The parser of everything, and what it fills.
+struct Parser {
+  Parser() {
+    app.footer(examples + exit_codes_text());
+    for (CLI::App* each : {start, run, check, start_service.single, start_service.several,
+                           run_service.single, run_service.several, configure, migrate})
+      each->footer(examples + exit_codes_text());
+    app.set_version_flag("--version", "kubelane " KUBELANE_VERSION);
+    app.require_subcommand(0, 1);
+    for (CLI::App* each : {start, run, check, configure}) add_start_flags(*each, values);
+    migrate->add_option("FILE,-c,--config", values.config_path, "tbot's configuration file")
+        ->type_name("FILE")
+        ->required();
+    for (CLI::App* each : {configure, migrate}) add_output_flag(*each, values);
+    run->add_option(
+           "--wait-timeout", values.wait_timeout,
+           with_variables("how long to wait until kubelane is ready (1m)", "--wait-timeout"))
+        ->type_name("DURATION");
+  }
+
+  Values values;
+  CLI::App app{about, "kubelane"};
+  CLI::App* start = app.add_subcommand("start", "serve the configured clusters until stopped");
+  CLI::App* run = app.add_subcommand(
+      "run",
+      "kubelane run [OPTIONS] -- COMMAND [ARGUMENT]...\n"
+      "Serve while a command runs, with KUBECONFIG set for it, and return its exit code");
+  CLI::App* check = app.add_subcommand(
+      "check", "read file, environment and flags as start does, and report all problems");
+  CLI::App* configure = app.add_subcommand(
+      "configure", "print a commented file from the flags of start and the environment");
+  CLI::App* migrate =
+      app.add_subcommand("migrate", "turn a tbot configuration (v1 or v2) into kubelane's");
+  ServiceCommands start_service{*start, values};
+  ServiceCommands configure_service{*configure, values};
+  ServiceCommands run_service{*run, values};
+  ClientCommands client{app, exit_codes_text()};
 };
 
-Modes add_modes(CLI::App& app, Values& values) {
-  app.require_subcommand(0, 1);
-  const std::string more = "; takes every option of `kubelane " + app.get_name() + "`, too";
-  Modes modes{};
-  modes.single = app.add_subcommand("kubernetes", "one cluster, without a file" + more);
-  modes.single
-      ->add_option("--kubernetes-cluster", values.cluster,
-                   "Teleport's name of the Kubernetes cluster")
-      ->type_name("NAME")
-      ->required();
-  modes.several = app.add_subcommand("kubernetes/v2",
-                                     "several clusters with one identity, without a file" + more);
-  modes.several->alias("k8s/v2");
-  modes.several->add_option("--name-selector", values.service.clusters, "cluster name; repeatable")
-      ->type_name("NAME");
-  modes.several
-      ->add_option("--label-selector", values.service.labels,
-                   "clusters with these labels, name=value,name=value; repeatable")
-      ->type_name("LABELS");
-  for (CLI::App* mode : {modes.single, modes.several}) {
-    mode->fallthrough();
-    add_service_flags(*mode, values);
-  }
-  return modes;
-}
-
-// What the parser did not understand, said so that the next try succeeds. Values are not repeated:
-// what follows a misspelt --token is a secret.
-std::string usage_error(const CLI::App& app, const CLI::ParseError& error) {
-  const CLI::App* current = &app;
-  std::string command = "kubelane";
-  Names valid;
-  const auto add_options = [&] {
-    for (const CLI::Option* option : current->get_options())
-      for (const std::string& name : option->get_lnames()) valid.push_back("--" + name);
-  };
-  add_options();
-  for (auto below = current->get_subcommands(); !below.empty();
-       below = current->get_subcommands()) {
-    current = below.front();
-    command += " " + current->get_name();
-    add_options();
-  }
-  for (const CLI::App* sub : current->get_subcommands({})) valid.push_back(sub->get_name());
-  const std::string help = "\nTry `" + command + " --help`.\n";
-
-  const std::vector<std::string> unknown = app.remaining(true);
-  if (dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr && !unknown.empty()) {
-    const auto flag = std::find_if(unknown.begin(), unknown.end(),
-                                   [](const std::string& word) { return word.starts_with('-'); });
-    std::string word = flag == unknown.end() ? unknown.front() : *flag;
-    word = word.substr(0, word.find('='));
-    if ((current->get_name() == "start" || current->get_name() == "configure") &&
-        flag == unknown.end() &&
-        std::find(std::begin(tbot_modes), std::end(tbot_modes), word) != std::end(tbot_modes))
-      return "kubelane: " + word +
-             " is a mode of tbot's that kubelane does not have; it serves kubernetes and "
-             "kubernetes/v2" +
-             help;
-    std::string near = nearest_name(word, valid);
-    if (word == "help") near = "--help";
-    return "kubelane: " + quote(word) + " is not known to `" + command + "`" +
-           (near.empty() ? "" : "; did you mean " + near + "?") + help;
-  }
-  const std::string what = error.what();
-  if (dynamic_cast<const CLI::ArgumentMismatch*>(&error) != nullptr && what.starts_with('-')) {
-    const std::string flag = what.substr(0, what.find(':'));
-    const bool repeated = what.find("At Most") != std::string::npos;
-    return "kubelane: " + flag + (repeated ? " is given more than once" : " needs a value") + help;
-  }
-  return "kubelane: " + what + help;
-}
-
-void add_environment(const Environment& environment, Command& command) {
-  for (const SettingFlag& flag : setting_flags) {
-    if (const auto value = environment(flag.variable); value && !value->empty())
-      command.overrides.push_back({flag.key, *value, flag.variable});
-  }
-  // A key itself: no flag, because other users read command lines.
-  const char* const variable = "TBOT_BOUND_KEYPAIR_STATIC_KEY";
-  if (const auto value = environment(variable); value && !value->empty())
-    command.overrides.push_back({"onboarding.bound_keypair.static_key", *value, variable});
-}
-
-Command keypair_command(const std::string& storage, Command command) {
-  Config config;
-  std::string wrong = find_setting("storage")->set(config, storage);
-  if (wrong.empty() && config.storage_path.empty()) wrong = "a key in memory would be lost at once";
-  if (wrong.empty()) {
-    command.kind = Command::Kind::keypair;
-    command.storage_path = config.storage_path;
-    return command;
-  }
-  command.exit_code = 2;
-  command.output = "kubelane: --storage: " + wrong + "\n";
+Command exit_with(std::string output, int exit_code = exit_code::usage) {
+  Command command;
+  command.exit_code = exit_code;
+  command.output = std::move(output);
   return command;
 }
 
-}  // namespace
+// Of a flag that can be repeated, in a variable.
+std::vector<std::string> split_list(const std::string& text) {
+  std::vector<std::string> parts;
+  std::istringstream stream(text);
+  for (std::string part; std::getline(stream, part, ';');)
+    if (!part.empty()) parts.push_back(part);
+  return parts;
+}
 
-Command parse_command_line(int argc, const char* const* argv, const Environment& environment) {
-  Command command;
-  Values values;
-  CLI::App app{about, "kubelane"};
-  app.footer(examples);
-  app.set_version_flag("--version", "kubelane " KUBELANE_VERSION);
-  app.require_subcommand(0, 1);
+// The later wins: tbot's names are weaker than our own.
+void add_environment(const Environment& environment, Command& command) {
+  const auto add = [&](const char* key, const std::string& variable) {
+    if (const auto value = environment(variable); value && !value->empty())
+      command.overrides.push_back({key, *value, variable});
+  };
+  for (const SettingFlag& flag : setting_flags) {
+    const std::string own = variable_of(flag_name(flag.flag));
+    if (own != flag.variable) add(flag.key, flag.variable);
+    add(flag.key, own);
+  }
+  if (const auto pins = environment("KUBELANE_CA_PIN"); pins && !pins->empty()) {
+    std::string all = *pins;
+    std::replace(all.begin(), all.end(), ';', ',');
+    command.overrides.push_back({"onboarding.ca_pins", all, "KUBELANE_CA_PIN"});
+  }
+  // A key itself: no flag, because other users read command lines.
+  add("onboarding.bound_keypair.static_key", "TBOT_BOUND_KEYPAIR_STATIC_KEY");
+}
 
-  CLI::App* start = app.add_subcommand("start", "serve the configured clusters until stopped");
-  add_start_flags(*start, values);
-  start->footer(examples);
-  const Modes start_modes = add_modes(*start, values);
-
-  CLI::App* check = app.add_subcommand(
-      "check", "read file, environment and flags as start does, and report all problems");
-  add_start_flags(*check, values);
-  CLI::App* configure = app.add_subcommand(
-      "configure", "print a commented file from the flags of start and the environment");
-  add_start_flags(*configure, values);
-  const Modes configure_modes = add_modes(*configure, values);
-  add_output_flag(*configure, values);
-  CLI::App* migrate =
-      app.add_subcommand("migrate", "turn a tbot configuration (v1 or v2) into kubelane's");
-  migrate->add_option("FILE,-c,--config", values.config_path, "tbot's configuration file")
-      ->required();
-  add_output_flag(*migrate, values);
-  CLI::App* keypair = app.add_subcommand("keypair", "keys of join method bound_keypair");
-  keypair->require_subcommand(1);
-  CLI::App* create = keypair->add_subcommand(
-      "create", "make the bot's joining key, where there is none, and print its public half");
-  std::string storage;
-  create->add_option("--storage", storage, "the bot's storage directory")
-      ->type_name("DIR")
-      ->required();
-  create->add_flag("--fips", command.fips, "a P-256 key, for clusters of suite fips-v1");
-  CLI::App* version = app.add_subcommand("version", "print the version");
-
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::Success& success) {
-    std::ostringstream out;
-    app.exit(success, out, out);
-    command.output = out.str();
-    return command;
-  } catch (const CLI::ParseError& error) {
-    command.exit_code = 2;
-    command.output = usage_error(app, error);
-    return command;
-  }
-  if (version->parsed()) {
-    command.output = "kubelane " KUBELANE_VERSION "\n";
-    return command;
-  }
-  command.config_path = values.config_path;
-  command.output_path = values.output_path;
-  if (migrate->parsed()) {
-    command.kind = Command::Kind::migrate;
-    return command;
-  }
-  if (create->parsed()) return keypair_command(storage, std::move(command));
-  if (!start->parsed() && !check->parsed() && !configure->parsed()) {
-    command.output = app.help();
-    return command;
-  }
-  const Modes& modes = configure->parsed() ? configure_modes : start_modes;
-  const CLI::App* given = start->parsed() ? start : configure->parsed() ? configure : check;
-  command.kind = start->parsed()       ? Command::Kind::start
-                 : configure->parsed() ? Command::Kind::configure
-                                       : Command::Kind::check;
-  add_environment(environment, command);
-  if (command.config_path.empty() && !modes.parsed() && !configure->parsed())
-    command.config_path = environment("TBOT_CONFIG_PATH").value_or("");
+void add_flags(const CLI::App& given, Values& values, Command& command) {
   for (const SettingFlag& flag : setting_flags) {
     const std::string name = flag_name(flag.flag);
-    if (given->count(name) > 0)
+    if (given.count(name) > 0)
       command.overrides.push_back({flag.key, values.settings[flag.flag], name});
   }
   if (!values.ca_pins.empty()) {
@@ -388,38 +342,144 @@ Command parse_command_line(int argc, const char* const* argv, const Environment&
     for (const std::string& pin : values.ca_pins) all += (all.empty() ? "" : ",") + pin;
     command.overrides.push_back({"onboarding.ca_pins", all, "--ca-pin"});
   }
-  for (const char* flag : idle_flags) {
-    if (given->count(flag) > 0)
-      command.warnings.push_back({"", 0, 0, std::string(flag) + " has no effect here yet"});
-  }
-  for (const char* flag : {"--fips", "--scoped"}) {
-    if (given->count(flag) > 0)
-      command.warnings.push_back({"", 0, 0, std::string(flag) + " has no effect here yet"});
-  }
-  if (modes.parsed()) {
-    const bool single = modes.single->parsed();
-    CommandService& service = values.service;
-    service.type = single ? Service::Type::kubernetes : Service::Type::kubernetes_v2;
-    if (single) service.clusters = {values.cluster};
-    if (service.labels.empty() && service.clusters.empty()) {
-      command.kind = Command::Kind::exit;
-      command.exit_code = 2;
-      command.output =
-          "kubelane: --name-selector or --label-selector is missing: select at least one cluster\n";
-      return command;
+  std::vector<std::string> idle(std::begin(idle_flags), std::end(idle_flags));
+  idle.insert(idle.end(), {"--fips", "--scoped"});
+  for (const std::string& flag : idle)
+    if (given.count(flag) > 0)
+      command.warnings.push_back({"", 0, 0, flag + " has no effect here yet"});
+}
+
+std::string config_path_of(const std::string& flag, const Environment& environment) {
+  if (!flag.empty()) return flag;
+  for (const char* variable : {"KUBELANE_CONFIG", "TBOT_CONFIG_PATH"})
+    if (const auto value = environment(variable); value && !value->empty()) return *value;
+  return {};
+}
+
+// The service that flags describe; returns what is wrong with them.
+std::string take_service(const ServiceCommands& given, Values& values,
+                         const Environment& environment, Command& command) {
+  CommandService& service = values.service;
+  const auto text = [&](const char* flag, std::string& value, auto&&...) {
+    if (value.empty()) value = environment(variable_of(flag)).value_or("");
+  };
+  const auto list = [&](const char* flag, std::vector<std::string>& value, auto&&...) {
+    if (value.empty()) value = split_list(environment(variable_of(flag)).value_or(""));
+  };
+  each_service_flag(service, text, list);
+  if (given.single->parsed()) {
+    service.type = Service::Type::kubernetes;
+    text("--kubernetes-cluster", values.cluster);
+    if (values.cluster.empty()) return "--kubernetes-cluster is required";
+    service.clusters = {values.cluster};
+  } else {
+    service.type = Service::Type::kubernetes_v2;
+    const bool by_flags = !service.clusters.empty() || !service.labels.empty();
+    if (!by_flags) {
+      list("--name-selector", service.clusters);
+      list("--label-selector", service.labels);
     }
-    if (service.credentials.empty())
-      service.credentials = environment("KUBELANE_CREDENTIALS").value_or("");
-    if (service.destination.empty())
-      service.destination = environment("KUBELANE_DESTINATION").value_or("");
-    command.service = service;
-  } else if (command.config_path.empty() && !configure->parsed()) {
-    command.kind = Command::Kind::exit;
-    command.exit_code = 2;
-    command.output =
-        "kubelane: no configuration: give a file with -c, or name a cluster with `kubelane start "
-        "kubernetes --kubernetes-cluster …`. Try `kubelane start --help`.\n";
+    if (service.labels.empty() && service.clusters.empty())
+      return "--name-selector or --label-selector is missing: select at least one cluster";
   }
+  command.service = service;
+  return {};
+}
+
+// Where the command of `run` begins in argv: behind the first "--". argc: there is none.
+int command_begin(int argc, const char* const* argv) {
+  if (argc < 2 || std::strcmp(argv[1], "run") != 0) return argc;
+  for (int i = 2; i < argc; ++i)
+    if (std::strcmp(argv[i], "--") == 0) return i;
+  return argc;
+}
+
+// Returns what is wrong.
+std::string take_run(const Values& values, const Environment& environment, Command& command) {
+  if (command.run.words.empty())
+    return "run: the command is missing: kubelane run [OPTIONS] -- COMMAND [ARGUMENT]...";
+  std::string text = values.wait_timeout;
+  if (text.empty()) text = environment(variable_of("--wait-timeout")).value_or("");
+  if (text.empty()) return {};
+  const auto limit = parse_duration(text);
+  if (!limit) return "--wait-timeout: not a duration such as 30s or 5m";
+  command.run.wait_timeout = *limit;
+  return {};
+}
+
+}  // namespace
+
+std::string variable_of(const std::string& flag) {
+  std::string name = "KUBELANE_";
+  for (const char c : flag.substr(flag.find_first_not_of('-')))
+    name += c == '-' ? '_' : static_cast<char>(c >= 'a' && c <= 'z' ? c - 'a' + 'A' : c);
+  return name;
+}
+
+CommandText describe_command_line() {
+  const Parser parser;
+  return describe(parser.app);
+}
+
+Command parse_command_line(int argc, const char* const* argv, const Environment& environment) {
+  Command command;
+  Parser parser;
+  const int begin = command_begin(argc, argv);
+  for (int i = begin + 1; i < argc; ++i) command.run.words.emplace_back(argv[i]);
+  try {
+    parser.app.parse(begin, argv);
+  } catch (const CLI::Success& success) {
+    std::ostringstream out;
+    parser.app.exit(success, out, out);
+    return exit_with(out.str(), exit_code::success);
+  } catch (const CLI::ParseError& error) {
+    return exit_with(usage_error(parser.app, error));
+  }
+  Values& values = parser.values;
+  add_environment(environment, command);
+  if (parser.client.parsed()) {
+    const std::string wrong = parser.client.take(command);
+    if (!wrong.empty()) return exit_with("kubelane: " + wrong + "\n");
+    command.config_path = config_path_of(parser.client.config_path(), environment);
+    if (command.client.destination.empty())
+      command.client.destination = environment("KUBELANE_DESTINATION").value_or("");
+    return command;
+  }
+  command.output_path = values.output_path;
+  if (parser.migrate->parsed()) {
+    command.kind = Command::Kind::migrate;
+    command.config_path = values.config_path;
+    return command;
+  }
+  const CLI::App* const given = parser.start->parsed()       ? parser.start
+                                : parser.run->parsed()       ? parser.run
+                                : parser.configure->parsed() ? parser.configure
+                                : parser.check->parsed()     ? parser.check
+                                                             : nullptr;
+  if (given == nullptr) return exit_with(parser.app.help(), exit_code::success);
+  command.kind = given == parser.start       ? Command::Kind::start
+                 : given == parser.run       ? Command::Kind::run
+                 : given == parser.configure ? Command::Kind::configure
+                                             : Command::Kind::check;
+  if (given == parser.run)
+    if (const std::string wrong = take_run(values, environment, command); !wrong.empty())
+      return exit_with("kubelane: " + wrong + "\n");
+  add_flags(*given, values, command);
+  command.config_path = values.config_path;
+  const ServiceCommands& service = given == parser.run         ? parser.run_service
+                                   : given == parser.configure ? parser.configure_service
+                                                               : parser.start_service;
+  if (service.parsed()) {
+    const std::string wrong = take_service(service, values, environment, command);
+    if (!wrong.empty()) return exit_with("kubelane: " + wrong + "\n");
+    return command;
+  }
+  if (given == parser.configure) return command;  // a file only when one is given
+  command.config_path = config_path_of(values.config_path, environment);
+  if (command.config_path.empty())
+    return exit_with(
+        "kubelane: no configuration: give a file with -c, or name a cluster with `kubelane " +
+        given->get_name() + " kubernetes --kubernetes-cluster …`. Try `kubelane start --help`.\n");
   return command;
 }
 
@@ -438,7 +498,8 @@ LoadResult resolve(const Command& command) {
   std::string yaml;
   std::string unreadable;
   if (!command.config_path.empty()) unreadable = read_config_file(command.config_path, yaml);
-  LoadResult result = load_config(yaml, command.config_path, command.overrides, command.service);
+  LoadResult result = load_config(yaml, command.config_path, command.overrides, command.service,
+                                  command.spare_destination);
   if (!unreadable.empty()) {
     result.errors.insert(result.errors.begin(),
                          {command.config_path, 0, 0, "cannot be read: " + unreadable});

@@ -191,6 +191,7 @@ struct Config {
   std::vector<std::string> allowed_hosts;  // Host values accepted beside the listener's own
   LocalAuth local_auth = LocalAuth::token;
   bool local_tls = true;
+  std::string local_trust;  // directory with a CA and a token to share; empty: own ones
   // Directory for local CA and token, and for the bot's own identity; empty: none.
   std::string storage_path;
   SecretName storage_secret;  // for the bot's own identity, instead of a directory

@@ -29,6 +29,8 @@ void each_fixed(Visit visit) {
   visit(
       "workers", [](auto& config) -> auto& { return config.workers; });
   visit(
+      "local_trust", [](auto& config) -> auto& { return config.local_trust; });
+  visit(
       "diag_addr", [](auto& config) -> auto& { return config.diag_addr; });
   visit(
       "admin_addr", [](auto& config) -> auto& { return config.admin_addr; });

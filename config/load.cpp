@@ -91,23 +91,24 @@ class Loader : private YamlReader {
       : YamlReader(file, result), file_(file), result_(result) {}
 
   void run(const std::string& yaml, const std::vector<Override>& overrides,
-           const std::optional<CommandService>& service) {
+           const std::optional<CommandService>& service, const std::string& spare_destination) {
     read_text(yaml);
-    finish(overrides, service);
+    finish(overrides, service, spare_destination);
   }
   void run(const YAML::Node& root) {
     read_document(root);
-    finish({}, {});
+    finish({}, {}, {});
   }
 
  private:
-  void finish(const std::vector<Override>& overrides,
-              const std::optional<CommandService>& service) {
+  void finish(const std::vector<Override>& overrides, const std::optional<CommandService>& service,
+              const std::string& spare_destination) {
     apply(overrides);
     if (result_.config.debug) result_.config.log_level = LogLevel::debug;
     for (const auto& [key, at] : said_)
       if (!at.origin.empty()) named_.erase(key);
     if (service) add_command_service(*service);
+    if (!spare_destination.empty()) spare_destinations(spare_destination);
     inherit_listener_settings();
     check_bot();
     cross_check();
@@ -257,7 +258,8 @@ class Loader : private YamlReader {
                          "timeouts",
                          "exit",
                          "sandbox",
-                         "admin_addr"};
+                         "admin_addr",
+                         "local_trust"};
     each(root, valid, "",
          [&](const std::string& key, const YAML::Node& name, const YAML::Node& node) {
            read_root_field(key, name, node);
@@ -1113,6 +1115,18 @@ class Loader : private YamlReader {
     if (!fresh) error(at, other->second + " and " + owner + " listen on the same address " + key);
   }
 
+  // For services that nobody but our own child wants to find.
+  void spare_destinations(const std::string& directory) {
+    for (std::size_t i = 0; i < result_.config.services.size(); ++i) {
+      Destination& destination = result_.config.services[i].destination;
+      if (destination.type == Destination::Type::directory ||
+          destination.type == Destination::Type::kubernetes_secret || places_[i].bad_destination)
+        continue;
+      destination.type = Destination::Type::directory;
+      destination.path = directory + "/" + std::to_string(i + 1);
+    }
+  }
+
   void find_missing() {
     const Config& config = result_.config;
     const auto add = [&](const Place& at, const std::string& message) {
@@ -1184,9 +1198,10 @@ std::string Problem::text() const {
 
 LoadResult load_config(const std::string& yaml, const std::string& file,
                        const std::vector<Override>& overrides,
-                       const std::optional<CommandService>& service) {
+                       const std::optional<CommandService>& service,
+                       const std::string& spare_destination) {
   LoadResult result;
-  Loader(file, result).run(yaml, overrides, service);
+  Loader(file, result).run(yaml, overrides, service, spare_destination);
   return result;
 }
 

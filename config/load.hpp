@@ -57,10 +57,12 @@ struct CommandService {
 };
 
 // `yaml` may be empty. Overrides win over the file, and later overrides over earlier ones with the
-// same key.
+// same key. `spare_destination`: a directory below which services without one get theirs; empty:
+// that is `missing`.
 LoadResult load_config(const std::string& yaml, const std::string& file,
                        const std::vector<Override>& overrides,
-                       const std::optional<CommandService>& service);
+                       const std::optional<CommandService>& service,
+                       const std::string& spare_destination = {});
 
 // The same of a document that has been read already; problems stand where its nodes say.
 LoadResult load_config(const YAML::Node& root, const std::string& file);

@@ -176,6 +176,10 @@ std::vector<Setting> make_settings() {
                    return set_local_auth(config.local_auth, text);
                  }});
   all.push_back(boolean("local_tls", &Config::local_tls));
+  all.push_back({"local_trust", [](Config& config, const std::string& text) -> std::string {
+                   config.local_trust = text.empty() ? text : absolute_path(text);
+                   return {};
+                 }});
   all.push_back({"storage", [](Config& config, const std::string& text) -> std::string {
                    Destination storage;
                    std::string problem =

@@ -124,6 +124,8 @@ const std::vector<Entry>& local_side() {
        [](const Config& config) { return auth(config.local_auth); }},
       {"local_tls", "false serves http://, without any credentials.",
        [](const Config& config) { return truth(config.local_tls); }},
+      {"local_trust", "Directory with a CA and a token that replicas share.",
+       [](const Config& config) { return config.local_trust; }},
       {"diag_addr", "Where probes and metrics are answered.",
        [](const Config& config) { return address(config.diag_addr); }},
       {"admin_addr", "Where the administrator looks in and changes things.",

@@ -91,8 +91,7 @@ int App::run() {
 // Trust, then listeners, then workers, then credentials; connections are accepted from the start
 // and answered with 503 until there are credentials.
 Outcome<void> App::start() {
-  if (Outcome<void> opened = local_side_.open(config_.storage_path, host::take_passed_sockets());
-      !opened)
+  if (Outcome<void> opened = local_side_.open(config_, host::take_passed_sockets()); !opened)
     return opened.error();
   Outcome<LocalSide::Plan> plan =
       local_side_.plan(config_, std::vector<std::optional<std::size_t>>(config_.services.size()));

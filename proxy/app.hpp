@@ -52,6 +52,9 @@ class App {
   App(const App&) = delete;
   App& operator=(const App&) = delete;
 
+  // Called once, on the control thread, as soon as every service has been ready.
+  void when_ready(std::function<void()> ready) { on_ready_ = std::move(ready); }
+
   // Serves until a signal or a trigger of ExitRules ends it. Returns the process's exit code: 0
   // drained; 1 could not start, was stopped before the drain ended, or had to cut what still ran
   // (unless ExitRules want 0).
@@ -177,6 +180,7 @@ class App {
   std::unique_ptr<Observability> observability_;
   // By endpoint: paths of clusters that were removed from the configuration, and what to say.
   std::map<std::size_t, std::map<std::string, std::string>> removed_;
+  std::function<void()> on_ready_;
   bool all_ready_ = false;
   int exit_code_ = 0;
 };

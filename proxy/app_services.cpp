@@ -305,6 +305,7 @@ void App::look_at_all() {
     return;
   all_ready_ = true;
   log::info("kubelane is ready");
+  if (on_ready_) std::exchange(on_ready_, nullptr)();
   if (config_.oneshot) return release_storage([this] { finish(0); });
   give_memory_back_later();
 }

@@ -12,6 +12,7 @@
 #include "proxy/runtime/acceptor.hpp"
 #include "tls/context.hpp"
 #include "tls/key.hpp"
+#include "tls/shared_trust.hpp"
 
 namespace kubelane {
 namespace {
@@ -33,10 +34,11 @@ bool serves(const Endpoint& endpoint, const Service& service, const ListenAddres
 
 }  // namespace
 
-Outcome<void> LocalSide::open(const std::string& storage_path,
-                              std::vector<host::PassedSocket> passed) {
+Outcome<void> LocalSide::open(const Config& config, std::vector<host::PassedSocket> passed) {
   passed_ = std::move(passed);
-  Outcome<tls::LocalTrust> trust = tls::open_local_trust(storage_path);
+  Outcome<tls::LocalTrust> trust = config.local_trust.empty()
+                                       ? tls::open_local_trust(config.storage_path)
+                                       : tls::read_shared_trust(config.local_trust);
   if (!trust) return trust.error();
   trust_ = std::move(*trust);
   return {};

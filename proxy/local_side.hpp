@@ -36,7 +36,7 @@ struct Endpoint {
 class LocalSide {
  public:
   // Reads or makes the local CA and the token. `passed`: by systemd, for listeners that name them.
-  Outcome<void> open(const std::string& storage_path, std::vector<host::PassedSocket> passed);
+  Outcome<void> open(const Config& config, std::vector<host::PassedSocket> passed);
 
   // What a configuration wants, with the new sockets bound already.
   struct Plan {

@@ -21,14 +21,16 @@ ALLOWED = {
                        "proxy/link", "proxy/teleport/proto"},
     "proxy/kube": {"config", "tls", "proxy/observe", "proxy/http", "proxy/runtime"},
     "proxy/admin": {"config", "tls", "proxy/observe", "proxy/runtime", "proxy/link"},
+    "proxy/cli": {"config", "tls", "proxy/observe"},
     "proxy": {"config", "tls", "proxy/observe", "proxy/http", "proxy/runtime", "proxy/link",
               "proxy/relay", "proxy/teleport", "proxy/kube", "proxy/host",
-              "proxy/admin"},
+              "proxy/admin", "proxy/cli"},
 }
 
 # pattern, folders where it is at home, why it is banned elsewhere
 BANS = [
-    (r"#include <boost/asio", ["proxy/runtime", "proxy/host", "proxy/admin", "proxy/teleport", "proxy"],
+    (r"#include <boost/asio", ["proxy/runtime", "proxy/host", "proxy/admin", "proxy/cli",
+                              "proxy/teleport", "proxy"],
      "Asio runs the control thread only"),
     (r"#include <openssl/", ["tls", "proxy/kube", "proxy/relay", "proxy/teleport"],
      "OpenSSL stays behind tls/"),

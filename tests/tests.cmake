@@ -15,7 +15,7 @@ function(kubelane_unit_tests folder)
     gtest_discover_tests(${folder}_unit_tests DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT 120)
   endif()
 endfunction()
-foreach(folder config tls http observe runtime host link relay teleport kube admin)
+foreach(folder config tls http observe runtime host link relay teleport kube admin cli)
   kubelane_unit_tests(${folder})
 endforeach()
 # The README's example is a test, too.
@@ -66,4 +66,8 @@ if(behaviour_sources)
   gtest_discover_tests(behaviour_tests DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT 300)
 endif()
 
+add_test(NAME documented_configurations COMMAND python3
+  ${CMAKE_SOURCE_DIR}/tests/documented_configurations_test.py $<TARGET_FILE:kubelane>)
 add_test(NAME layering COMMAND python3 ${CMAKE_SOURCE_DIR}/tests/layering_test.py)
+add_test(NAME command_line COMMAND python3 ${CMAKE_SOURCE_DIR}/tests/command_line_test.py
+  $<TARGET_FILE:kubelane>)

@@ -62,14 +62,6 @@ std::string new_token() {
   return text;
 }
 
-// What may follow "Bearer ": an operator's own token may use all of it.
-bool is_token(const std::string& text) {
-  return std::all_of(text.begin(), text.end(), [](char c) {
-    return token_alphabet.find(c) != std::string_view::npos ||
-           std::string_view(".~+/=").find(c) != std::string_view::npos;
-  });
-}
-
 bool set_serial(X509* certificate) {
   unsigned char bytes[16];
   if (RAND_bytes(bytes, sizeof bytes) != 1) return false;
@@ -102,12 +94,6 @@ void set_validity(X509* certificate, system_clock::time_point not_after) {
   const std::time_t end = system_clock::to_time_t(not_after);
   ASN1_TIME_set(X509_getm_notBefore(certificate), begin);
   ASN1_TIME_set(X509_getm_notAfter(certificate), end);
-}
-
-system_clock::time_point not_after(const X509* certificate) {
-  std::tm parts{};
-  if (ASN1_TIME_to_tm(X509_get0_notAfter(certificate), &parts) != 1) return {};
-  return system_clock::from_time_t(::timegm(&parts));
 }
 
 // Of the public key, so that a certificate made anew for a stored key has the same name and clients
@@ -318,8 +304,7 @@ Outcome<LocalTrust> load(const Storage& storage) {
   trust.ca_key = std::move(*key);
   trust.token = std::move(*token);
   if (trust.token.ends_with('\n')) trust.token.pop_back();
-  constexpr std::size_t least_token_bytes = 32;
-  if (have_token && (trust.token.size() < least_token_bytes || !is_token(trust.token)))
+  if (have_token && !is_local_token(trust.token))
     return storage.failed(std::string(token_file) +
                           " is damaged or too short; remove it to make a new one (then restart "
                           "the clients)");
@@ -333,13 +318,9 @@ Outcome<LocalTrust> load(const Storage& storage) {
   const Outcome<KeyPtr> authority_key = parse_key(trust.ca_key);
   if (!authority_key) return damaged;
   if (!have_certificate) return trust;
-  const CertificatePtr authority = parse_certificate(trust.ca_certificate);
-  if (!authority || X509_check_ca(authority.get()) != 1 ||
-      X509_check_private_key(authority.get(), authority_key->get()) != 1) {
-    drain_errors();
-    return damaged;
-  }
-  trust.not_after = not_after(authority.get());
+  const auto end = authority_end(trust.ca_certificate, authority_key->get());
+  if (!end) return damaged;
+  trust.not_after = *end;
   return trust;
 }
 
@@ -391,6 +372,26 @@ UniqueFd take_lock(const Storage& storage, int& error) {
 }
 
 }  // namespace
+
+bool is_local_token(const std::string& text) {
+  constexpr std::size_t least_bytes = 32;
+  return text.size() >= least_bytes && std::all_of(text.begin(), text.end(), [](char c) {
+           return token_alphabet.find(c) != std::string_view::npos ||
+                  std::string_view(".~+/=").find(c) != std::string_view::npos;
+         });
+}
+
+std::optional<system_clock::time_point> authority_end(const std::string& certificate_pem,
+                                                      EVP_PKEY* key) {
+  const CertificatePtr authority = parse_certificate(certificate_pem);
+  std::tm parts{};
+  const bool usable = authority && X509_check_ca(authority.get()) == 1 &&
+                      X509_check_private_key(authority.get(), key) == 1 &&
+                      ASN1_TIME_to_tm(X509_get0_notAfter(authority.get()), &parts) == 1;
+  if (usable) return system_clock::from_time_t(::timegm(&parts));
+  drain_errors();
+  return std::nullopt;
+}
 
 Outcome<LocalTrust> open_local_trust(const std::string& storage_path) {
   if (storage_path.empty()) {

@@ -4,10 +4,12 @@
 #pragma once
 
 #include <chrono>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "config/result.hpp"
+#include "tls/openssl.hpp"
 
 namespace kubelane::tls {
 
@@ -35,6 +37,14 @@ struct LocalTrust {
 // Failure only when something would have to be written. Blocks for the disk and for another
 // process's lock.
 Outcome<LocalTrust> open_local_trust(const std::string& storage_path);
+
+// Whether clients can send it after "Bearer " and nobody guesses it: at least 32 bytes. An
+// operator's own may hold all that RFC 6750 allows.
+bool is_local_token(const std::string& text);
+
+// When this CA's certificate ends; nothing: it is none, or not this key's.
+std::optional<std::chrono::system_clock::time_point> authority_end(
+    const std::string& certificate_pem, EVP_PKEY* key);
 
 // Server leaf: SANs localhost, 127.0.0.1, ::1 and `extra_names` (DNS names or IP literals).
 // What is neither is left out: no client could verify it. Valid 90 days, renewed by the caller when

@@ -1,5 +1,6 @@
 #include "tls/openssl.hpp"
 
+#include <openssl/crypto.h>
 #include <openssl/err.h>
 
 namespace kubelane::tls {
@@ -15,5 +16,7 @@ std::string drain_errors() {
   }
   return first;
 }
+
+std::string openssl_version() { return OpenSSL_version(OPENSSL_VERSION); }
 
 }  // namespace kubelane::tls

@@ -30,4 +30,7 @@ using SessionPtr = std::unique_ptr<SSL_SESSION, Deleter<SSL_SESSION_free>>;
 // Takes all of this thread's OpenSSL error queue; the first entry as text, "" when it was empty.
 std::string drain_errors();
 
+// "OpenSSL 3.0.11 19 Sep 2023": of the library that runs, not of its headers.
+std::string openssl_version();
+
 }  // namespace kubelane::tls

@@ -150,6 +150,7 @@ std::string config_page(const Config& config) {
   out["oneshot"] = config.oneshot;
   out["listen"] = text(config.listen);
   out["allow_remote"] = config.allow_remote;
+  if (!config.local_trust.empty()) out["local_trust"] = config.local_trust;
   out["allowed_hosts"] = list(config.allowed_hosts);
   out["local_auth"] = text(config.local_auth);
   out["local_tls"] = config.local_tls;

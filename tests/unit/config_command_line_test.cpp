@@ -46,12 +46,63 @@ void expect_usage_error(const std::vector<const char*>& arguments,
 }
 
 TEST(CommandLine, says_its_version_in_both_ways) {
-  for (const char* word : {"version", "--version"}) {
-    const Command command = parse({word});
-    EXPECT_EQ(command.kind, Command::Kind::exit);
-    EXPECT_EQ(command.exit_code, 0);
-    EXPECT_EQ(command.output, "kubelane " KUBELANE_VERSION "\n");
-  }
+  EXPECT_EQ(parse({"version"}).kind, Command::Kind::version);
+  const Command command = parse({"--version"});
+  EXPECT_EQ(command.kind, Command::Kind::exit);
+  EXPECT_EQ(command.exit_code, 0);
+  EXPECT_EQ(command.output, "kubelane " KUBELANE_VERSION "\n");
+}
+
+TEST(CommandLine, what_stands_behind_two_dashes_is_the_command_of_run) {
+  const Command command = parse(
+      {"run", "-c", "x", "--wait-timeout", "5s", "--", "sh", "-c", "exit 1", "--", "--log-level"});
+  EXPECT_EQ(command.kind, Command::Kind::run);
+  EXPECT_EQ(command.config_path, "x");
+  EXPECT_EQ(command.run.words,
+            (std::vector<std::string>{"sh", "-c", "exit 1", "--", "--log-level"}));
+  EXPECT_EQ(command.run.wait_timeout, std::chrono::seconds(5));
+  const Command service =
+      parse({"run", "kubernetes", "--kubernetes-cluster", "a", "--token", "t", "--", "env"});
+  ASSERT_TRUE(service.service);
+  EXPECT_EQ(service.service->clusters, std::vector<std::string>{"a"});
+  EXPECT_EQ(service.run.words, std::vector<std::string>{"env"});
+  expect_usage_error({"run", "-c", "x"}, {"-- COMMAND"});
+  expect_usage_error({"run", "-c", "x", "--"}, {"-- COMMAND"});
+  expect_usage_error({"run", "-c", "x", "sh"}, {"-- COMMAND"});
+  expect_usage_error({"run", "-c", "x", "--wait-timeout", "soon", "--", "sh"}, {"--wait-timeout"});
+}
+
+TEST(CommandLine, a_run_without_a_destination_gets_a_spare_one) {
+  Command command = parse({"run", "kubernetes", "--kubernetes-cluster", "a", "--credentials", "/c",
+                           "--proxy-server", "t", "--", "env"});
+  EXPECT_EQ(resolve(command).missing.size(), 1u);
+  command.spare_destination = "/spare";
+  const LoadResult loaded = resolve(command);
+  EXPECT_TRUE(loaded.missing.empty());
+  EXPECT_EQ(loaded.config.services.at(0).destination.path, "/spare/1");
+}
+
+// tbot's names are there for its users; ours win.
+TEST(CommandLine, our_variable_is_stronger_than_tbots) {
+  EXPECT_EQ(config_of({}, {{"TELEPORT_PROXY", "a"}, {"KUBELANE_PROXY_SERVER", "b"}}).proxy_server,
+            "b:443");
+  EXPECT_EQ(config_of({}, {{"TBOT_DEBUG", "true"}, {"KUBELANE_DEBUG", "false"}}).log_level,
+            LogLevel::info);
+}
+
+TEST(CommandLine, flags_that_repeat_take_lists_from_their_variables) {
+  const Command command = parse({"start", "k8s/v2"}, {{"KUBELANE_NAME_SELECTOR", "a;b"},
+                                                      {"KUBELANE_LABEL_SELECTOR", "x=1,y=2;z=3"},
+                                                      {"KUBELANE_READER_GROUP", "g"}});
+  ASSERT_TRUE(command.service);
+  EXPECT_EQ(command.service->clusters, (std::vector<std::string>{"a", "b"}));
+  EXPECT_EQ(command.service->labels, (std::vector<std::string>{"x=1,y=2", "z=3"}));
+  EXPECT_EQ(command.service->reader_groups, std::vector<std::string>{"g"});
+  const Command by_flag =
+      parse({"start", "k8s/v2", "--name-selector", "c"}, {{"KUBELANE_LABEL_SELECTOR", "x=1"}});
+  EXPECT_TRUE(by_flag.service->labels.empty()) << "a flag must not be widened from elsewhere";
+  const Command one = parse({"start", "kubernetes"}, {{"KUBELANE_KUBERNETES_CLUSTER", "a"}});
+  EXPECT_EQ(one.service->clusters, std::vector<std::string>{"a"});
 }
 
 TEST(CommandLine, help_tells_a_newcomer_how_to_begin) {

@@ -17,6 +17,7 @@ const std::map<std::string, std::string> values = {
     {"proxy_server", "teleport.example.com:3080"},
     {"auth_server", "auth.example.com:3025"},
     {"proxy_ca", "/etc/ca.pem"},
+    {"local_trust", "/etc/trust"},
     {"proxy_protocol", "http2"},
     {"insecure", "true"},
     {"credential_ttl", "90m"},
