@@ -31,20 +31,8 @@ bash "$rig/k8s-up.sh" --fresh >&2
 kc() { kubectl --cache-dir "$work/cache" --kubeconfig "$RIG_DIR/admin.kubeconfig" "$@"; }
 (cd "$source/tests/pod_security" && go build -o "$work/pod_security" .)
 
-passed=0 failed=0
-# check WHAT COMMAND...
-check() {
-  local what=$1
-  shift
-  if "$@" >"$work/check.log" 2>&1; then
-    echo "ok    $what"
-    passed=$((passed + 1))
-  else
-    echo "FAIL  $what"
-    sed 's/^/      /' "$work/check.log"
-    failed=$((failed + 1))
-  fi
-}
+# shellcheck source=tests/checks.sh
+source "$(dirname "${BASH_SOURCE[0]}")/checks.sh"
 
 # objects.py <OBJECTS: a list for the old server, with a pod of each template
 cat >"$work/objects.py" <<'PY'

@@ -26,30 +26,8 @@ cleanup() {
 trap cleanup EXIT
 trap 'exit 130' INT TERM
 
-passed=0 failed=0
-# check WHAT COMMAND...
-check() {
-  local what=$1
-  shift
-  if "$@" >"$work/check.log" 2>&1; then
-    echo "ok    $what"
-    passed=$((passed + 1))
-  else
-    echo "FAIL  $what"
-    sed 's/^/      /' "$work/check.log"
-    failed=$((failed + 1))
-  fi
-}
-wait_until() {
-  local deadline=$((SECONDS + $1))
-  shift
-  until "$@" >/dev/null 2>&1; do
-    [ "$SECONDS" -lt "$deadline" ] || return 1
-    sleep 0.1
-  done
-}
-is() { [ "$1" = "$2" ] || { echo "is \"$1\", wanted \"$2\"" && false; }; }
-not() { ! "$@"; }
+# shellcheck source=tests/checks.sh
+source "$(dirname "${BASH_SOURCE[0]}")/checks.sh"
 
 if [ ! -e "$folder/made" ]; then
   rm -rf "$root"
