@@ -12,14 +12,11 @@ work=$(mktemp -d)
 cgroup=/sys/fs/cgroup/systemd
 [ -d "$cgroup" ] || cgroup=/sys/fs/cgroup
 cgroup=$cgroup/kubelane-test-$$
-pids=()
+# shellcheck source=tests/processes.sh
+source "$(dirname "${BASH_SOURCE[0]}")/processes.sh"
 cleanup() {
-  local i
   [ ! -s "$work/init" ] || kill -KILL "$(cat "$work/init")" 2>/dev/null || true
-  for ((i = ${#pids[@]} - 1; i >= 0; i--)); do
-    kill -TERM "${pids[i]}" 2>/dev/null || true
-    wait "${pids[i]}" 2>/dev/null || true
-  done
+  end_processes
   find "$cgroup" -depth -type d -exec rmdir {} \; 2>/dev/null || true
   rm -rf "$work"
 }

@@ -9,16 +9,8 @@ build=$(cd "${1:?usage: kube_rig.sh BUILD_FOLDER}" && pwd)
 export RIG_DIR=$build/kube-rig
 
 work=$(mktemp -d)
-pids=()
-# Ends what was started here, the latest first, and waits for it.
-end_processes() {
-  local i
-  for ((i = ${#pids[@]} - 1; i >= 0; i--)); do
-    kill -TERM "${pids[i]}" 2>/dev/null || true
-    wait "${pids[i]}" 2>/dev/null || true
-  done
-  pids=()
-}
+# shellcheck source=tests/processes.sh
+source "$(dirname "${BASH_SOURCE[0]}")/processes.sh"
 cleanup() {
   end_processes
   bash "$rig/k8s-down.sh" >&2 || true

@@ -9,13 +9,10 @@ build=$(cd "${1:?usage: kube_secret_rig.sh BUILD_FOLDER}" && pwd)
 export RIG_DIR=$build/kube-secret-rig
 
 work=$(mktemp -d)
-pids=()
+# shellcheck source=tests/processes.sh
+source "$(dirname "${BASH_SOURCE[0]}")/processes.sh"
 cleanup() {
-  local i
-  for ((i = ${#pids[@]} - 1; i >= 0; i--)); do
-    kill -TERM "${pids[i]}" 2>/dev/null || true
-    wait "${pids[i]}" 2>/dev/null || true
-  done
+  end_processes
   bash "$rig/k8s-down.sh" >&2 || true
   rm -rf "$work"
 }

@@ -2,17 +2,6 @@
 # What ./dev demo shows: the lab, kubelane, and real kubectl between them.
 # usage: demo.sh KUBELANE LAB [--once]    --once: end by itself; exit 0 only if every step worked
 set -euo pipefail
-kubelane=$1
-lab=$2
-once=
-case ${3:-} in
-  '') ;;
-  --once) once=1 ;;
-  *)
-    echo "demo: unknown option $3" >&2
-    exit 2
-    ;;
-esac
 
 # shellcheck source=tests/lab/demo_stage.sh
 . "$(dirname "${BASH_SOURCE[0]}")/demo_stage.sh"

@@ -1,15 +1,24 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034
 # What the demonstrations share, to be sourced: a folder for the run, the end of its processes, steps
 # that are shown and checked.
 
+kubelane=$1
+lab=$2
+once=
+case ${3:-} in
+  '') ;;
+  --once) once=1 ;;
+  *)
+    echo "demo: unknown option $3" >&2
+    exit 2
+    ;;
+esac
+
 work=$(mktemp -d "${TMPDIR:-/tmp}/kubelane-demo.XXXXXX")
-pids=()
+# shellcheck source=tests/processes.sh
+source "$(dirname "${BASH_SOURCE[0]}")/../processes.sh"
 cleanup() {
-  local i
-  for ((i = ${#pids[@]} - 1; i >= 0; i--)); do
-    kill -TERM "${pids[i]}" 2>/dev/null || true
-    wait "${pids[i]}" 2>/dev/null || true
-  done
+  end_processes
   rm -rf "$work"
 }
 trap cleanup EXIT
