@@ -140,13 +140,8 @@ void App::enter_sandbox() {
 void App::start_watchdog() {
   const auto interval = notifier_.watchdog_interval();
   if (!interval) return;
-  std::vector<host::Watchdog::Ask> loops;
-  for (const auto& worker : workers_)
-    loops.emplace_back(
-        [raw = worker.get()](std::function<void()> then) { raw->heartbeat(std::move(then)); });
-  watchdog_ = std::make_unique<host::Watchdog>(io_, *interval, std::move(loops),
-                                               [this] { notifier_.watchdog(); });
-  watchdog_->start();
+  watchdog_ = std::make_unique<runtime::LoopWatch>(io_, *interval, relay::heartbeats(workers_),
+                                                   [this] { notifier_.watchdog(); });
 }
 
 // For `systemctl status`.

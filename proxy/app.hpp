@@ -24,12 +24,12 @@
 #include "proxy/host/exit_triggers.hpp"
 #include "proxy/host/sandbox.hpp"
 #include "proxy/host/systemd.hpp"
-#include "proxy/host/watchdog.hpp"
 #include "proxy/kubeconfig_secret.hpp"
 #include "proxy/local_side.hpp"
 #include "proxy/meter_slots.hpp"
 #include "proxy/observability.hpp"
 #include "proxy/relay/worker.hpp"
+#include "proxy/runtime/loop_watch.hpp"
 #include "proxy/teleport/api_server.hpp"
 #include "proxy/teleport/bot.hpp"
 #include "proxy/teleport/discovery.hpp"
@@ -165,8 +165,8 @@ class App {
   std::vector<std::unique_ptr<relay::Worker>> workers_;
   Drain drain_;
   host::Notifier notifier_;
-  std::unique_ptr<host::Watchdog> watchdog_;
-  host::FileAccess granted_;  // by the sandbox
+  std::unique_ptr<runtime::LoopWatch> watchdog_;  // systemd's
+  host::FileAccess granted_;                      // by the sandbox
   host::Sandbox sandbox_ = host::Sandbox::none;
   std::unique_ptr<host::ExitTriggers> exit_triggers_;
   std::unique_ptr<teleport::Discovery> discovery_;

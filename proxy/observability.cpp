@@ -14,6 +14,9 @@ namespace {
 
 namespace json = boost::json;
 
+constexpr std::chrono::seconds heartbeat_interval{1};
+constexpr unsigned most_missed_heartbeats = 10;
+
 json::object certificate(const char* kind, std::chrono::system_clock::time_point end) {
   return {{"kind", kind}, {"not_after", utc(end)}};
 }
@@ -52,18 +55,15 @@ Outcome<void> Observability::bind() {
 
 void Observability::start() {
   if (!diagnostics_socket_ && !admin_socket_) return;
-  reports_ = std::make_unique<WorkerReports>(io_, workers_);
+  reports_ = std::make_unique<ReportRound>(io_, workers_);
   if (diagnostics_socket_) start_diagnostics();
   if (admin_socket_) start_admin();
 }
 
 void Observability::start_diagnostics() {
   readiness_ = std::make_unique<ReadinessCheck>(io_, workers_, *reports_, parts_.view);
-  std::vector<admin::Watchdog::Beat> loops;
-  for (const auto& worker : workers_)
-    loops.emplace_back(
-        [&worker = *worker](std::function<void()> then) { worker.heartbeat(std::move(then)); });
-  watchdog_ = std::make_unique<admin::Watchdog>(io_, std::move(loops));
+  loop_watch_ =
+      std::make_unique<runtime::LoopWatch>(io_, heartbeat_interval, relay::heartbeats(workers_));
   admin::DiagnosticsRoutes::Sources sources;
   sources.not_started = [this] { return not_started(); };
   sources.stuck = [this] { return stuck(); };
@@ -103,6 +103,12 @@ std::string Observability::not_started() {
     if (!service.kubeconfig_written) missing += (missing.empty() ? "" : ", ") + service.name;
   started_ = missing.empty();
   return started_ ? missing : "no kubeconfig yet: " + missing + "; see /readyz for the reason";
+}
+
+// Which event loop has not come round for 10 s; empty: all are well.
+std::string Observability::stuck() const {
+  const std::string which = loop_watch_->stuck(most_missed_heartbeats);
+  return which.empty() ? which : "the event loop of worker " + which + " does not come round";
 }
 
 void Observability::metrics(std::function<void(std::string)> then) {

@@ -16,11 +16,11 @@
 #include "proxy/admin/control_socket.hpp"
 #include "proxy/admin/diagnostics_routes.hpp"
 #include "proxy/admin/http_server.hpp"
-#include "proxy/admin/watchdog.hpp"
 #include "proxy/control_view.hpp"
 #include "proxy/readiness_check.hpp"
 #include "proxy/relay/worker.hpp"
-#include "proxy/worker_reports.hpp"
+#include "proxy/report_round.hpp"
+#include "proxy/runtime/loop_watch.hpp"
 
 namespace kubelane {
 
@@ -43,13 +43,11 @@ class Observability {
   // Begins to answer; the workers must have started. Nothing without bind().
   void start();
 
-  // Empty: all event loops come round. For who else watches over the process.
-  std::string stuck() const { return watchdog_ ? watchdog_->stuck() : std::string(); }
-
  private:
   void start_diagnostics();
   void start_admin();
   std::string not_started();
+  std::string stuck() const;
   void metrics(std::function<void(std::string)> then);
   std::string certificates() const;
   void connections(std::function<void(std::string)> then);
@@ -60,9 +58,9 @@ class Observability {
   Parts parts_;
   std::optional<admin::ControlSocket> diagnostics_socket_;  // until start()
   std::optional<admin::ControlSocket> admin_socket_;        // the same
-  std::unique_ptr<WorkerReports> reports_;
+  std::unique_ptr<ReportRound> reports_;
   std::unique_ptr<ReadinessCheck> readiness_;
-  std::unique_ptr<admin::Watchdog> watchdog_;
+  std::unique_ptr<runtime::LoopWatch> loop_watch_;
   std::unique_ptr<admin::DiagnosticsRoutes> diagnostics_routes_;
   std::unique_ptr<admin::AdminRoutes> admin_routes_;
   std::unique_ptr<admin::HttpServer> diagnostics_server_;

@@ -56,7 +56,7 @@ Cause bot_cause(const teleport::BotCondition& bot) noexcept {
 
 ReadinessCheck::ReadinessCheck(boost::asio::io_context& io,
                                const std::vector<std::unique_ptr<relay::Worker>>& workers,
-                               WorkerReports& reports, View view)
+                               ReportRound& reports, View view)
     : io_(io), workers_(workers), reports_(reports), view_(std::move(view)), timer_(io) {}
 
 // ---------------------------------------------------------------- asking

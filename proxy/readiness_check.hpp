@@ -19,7 +19,7 @@
 #include "proxy/control_view.hpp"
 #include "proxy/observe/meters.hpp"
 #include "proxy/relay/worker.hpp"
-#include "proxy/worker_reports.hpp"
+#include "proxy/report_round.hpp"
 
 namespace kubelane {
 
@@ -30,7 +30,7 @@ class ReadinessCheck {
   using Then = std::function<void(const admin::Health&)>;
 
   ReadinessCheck(boost::asio::io_context& io,
-                 const std::vector<std::unique_ptr<relay::Worker>>& workers, WorkerReports& reports,
+                 const std::vector<std::unique_ptr<relay::Worker>>& workers, ReportRound& reports,
                  View view);
   ReadinessCheck(const ReadinessCheck&) = delete;
   ReadinessCheck& operator=(const ReadinessCheck&) = delete;
@@ -88,7 +88,7 @@ class ReadinessCheck {
 
   boost::asio::io_context& io_;
   const std::vector<std::unique_ptr<relay::Worker>>& workers_;
-  WorkerReports& reports_;
+  ReportRound& reports_;
   View view_;
   boost::asio::steady_timer timer_;
   std::map<Key, Probed> probed_;

@@ -177,7 +177,8 @@ runtime::Task<Result<bool>> Probe::exchange(ProbeResult& result) {
       result.body.append(body.substr(0, kept_body_bytes - result.body.size()));
       down.buffer.consume(down.cleared);
       down.cleared = 0;
-      if (down.framer.done()) co_return keep_alive&& down.buffer.empty();
+      const bool clean = keep_alive && down.buffer.empty();
+      if (down.framer.done()) co_return clean;
       if (result.body.size() >= kept_body_bytes) co_return false;  // that is enough
     }
     const std::span<char> space = down.buffer.space();

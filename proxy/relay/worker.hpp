@@ -25,6 +25,7 @@
 #include "proxy/runtime/acceptor.hpp"
 #include "proxy/runtime/buffer.hpp"
 #include "proxy/runtime/event_loop.hpp"
+#include "proxy/runtime/loop_watch.hpp"
 #include "tls/write_batch.hpp"
 
 namespace kubelane::relay {
@@ -179,5 +180,9 @@ class Worker {
 
   std::thread thread_;
 };
+
+// Of each: what asks it to call a function on its thread. They must outlive it.
+std::vector<runtime::LoopWatch::Beat> heartbeats(
+    const std::vector<std::unique_ptr<Worker>>& workers);
 
 }  // namespace kubelane::relay

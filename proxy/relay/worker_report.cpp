@@ -77,6 +77,15 @@ void Worker::report(bool with_connections, std::function<void(observe::WorkerRep
 
 void Worker::heartbeat(std::function<void()> then) { loop_.post(std::move(then)); }
 
+std::vector<runtime::LoopWatch::Beat> heartbeats(
+    const std::vector<std::unique_ptr<Worker>>& workers) {
+  std::vector<runtime::LoopWatch::Beat> beats;
+  for (const auto& worker : workers)
+    beats.emplace_back(
+        [raw = worker.get()](std::function<void()> then) { raw->heartbeat(std::move(then)); });
+  return beats;
+}
+
 void Worker::probe(Route route, std::function<void(ProbeResult)> then) {
   loop_.post([this, route = std::move(route), then = std::move(then)]() mutable {
     add_upstreams(route.upstream + 1);

@@ -15,12 +15,12 @@
 namespace kubelane {
 
 // Thread: control. `workers` must outlive it.
-class WorkerReports {
+class ReportRound {
  public:
   using Then = std::function<void(const std::vector<observe::WorkerReport>&)>;
 
-  WorkerReports(boost::asio::io_context& io,
-                const std::vector<std::unique_ptr<relay::Worker>>& workers)
+  ReportRound(boost::asio::io_context& io,
+              const std::vector<std::unique_ptr<relay::Worker>>& workers)
       : io_(io), workers_(workers), last_(std::make_shared<Last>(workers.size())) {}
 
   // `then` runs on the control thread. By worker.

@@ -1,4 +1,4 @@
-#include "proxy/worker_reports.hpp"
+#include "proxy/report_round.hpp"
 
 #include <chrono>
 #include <utility>
@@ -14,7 +14,7 @@ constexpr std::chrono::seconds patience{1};
 }  // namespace
 
 // One question to all workers. Thread: control.
-struct WorkerReports::Asked {
+struct ReportRound::Asked {
   Asked(boost::asio::io_context& io, std::shared_ptr<Last> known, Then answer)
       : timer(io),
         last(std::move(known)),
@@ -34,7 +34,7 @@ struct WorkerReports::Asked {
   std::size_t missing;
 };
 
-void WorkerReports::ask(bool with_connections, Then then) {
+void ReportRound::ask(bool with_connections, Then then) {
   const auto asked = std::make_shared<Asked>(io_, last_, std::move(then));
   if (workers_.empty()) return asked->finish();
   asked->timer.expires_after(patience);
